@@ -1,0 +1,66 @@
+# The whole project from a bare clone. `make help` lists the targets.
+PROFILE ?= mini
+VENV ?= .venv
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PINS := pyproject.toml $(wildcard requirements/*.txt) scripts/environment.sh
+ifeq ($(CONDA_DEFAULT_ENV),ipa)  # environment.yml is activated: nothing is left to install
+BASE :=
+TEST :=
+else
+BASE := $(VENV)/.ready
+TEST := $(VENV)/.ready-test
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+endif
+
+report: $(BASE) tex  ## the report, from data to paper/main.pdf (PROFILE=mini; 15 minutes)
+	@scripts/report.sh $(PROFILE)
+
+smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 minutes)
+	@scripts/report.sh smoke
+
+base: $(BASE)  ## train the mini base model and its judges anew, into models/mini
+	@scripts/snakemake.sh --config profile=$(PROFILE) -- base
+
+paper: tex  ## typeset the paper again from the figures, tables and numbers that are there
+	@scripts/typeset.sh paper/main.tex
+	@echo paper/main.pdf
+
+test: $(TEST) tex  ## the tests (20 minutes)
+	OMP_NUM_THREADS=1 pytest -q -n 2 --dist worksteal
+
+lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
+	@scripts/lint.sh
+
+lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
+	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+bench: $(TEST)  ## measure the time and the memory that the README states
+	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
+
+env: $(BASE)  ## the environment alone, in .venv
+
+pins:  ## renew requirements/*.txt from requirements/*.in (needs uv)
+	@scripts/pins.sh
+
+clean:  ## remove what was generated; tracked files, models/, .venv and data of your own stay
+	@git clean -fdXq -- results paper data/mini data/smoke .snakemake .run .pytest_cache .ruff_cache .hypothesis
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+tex:
+	@scripts/install_tex.sh
+
+$(VENV)/.ready: $(PINS)
+	@scripts/environment.sh $(VENV)
+	@touch $@
+
+$(VENV)/.ready-test: $(PINS)
+	@scripts/environment.sh $(VENV) test
+	@touch $(VENV)/.ready $@
+
+.PHONY: report smoke base paper test lint lab bench env pins clean help tex

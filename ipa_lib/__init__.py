@@ -1,0 +1,1 @@
+"""Image prompts from several pictures of one person, for a latent diffusion model."""

@@ -1,0 +1,247 @@
+"""The modified IP-Adapter, equation (6): image prompts in, keys and values of the cross-attention layers out.
+
+    adapter = MultiImageAdapter.from_unet(unet, embed_dim=1024, n_slots=4, merge="mean", slots="own")
+    attach(unet)
+    pipe(prompt, cross_attention_kwargs={"image_kv": adapter.guided(embeds), "lam": 0.8})
+
+All that is trained lies here.  `adapter(embeds, mask)` is computed once per generation or training batch.
+
+B batch · N prompts · E embedding width · T tokens a prompt · D text width · C inner width of a layer
+S stacked matrices: one for each slot (`own`, the paper) or a single one (`shared`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from numbers import Integral
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .attention import ImageKV, cross_attention_layers
+from .merge import MERGES, share
+from .paths import atomic
+from .projection import LinearProjection
+
+SLOTS = ("own", "shared")
+# The constructor's arguments, and how each is read back from a file's metadata, where all values are strings.
+SETTINGS = {
+    "layers": json.loads,
+    "embed_dim": int,
+    "text_dim": int,
+    "n_slots": int,
+    "merge": str,
+    "slots": str,
+    "tokens": int,
+}
+
+
+class ImagePrompts(nn.Module):
+    """The matrices W'_{k_p}, W'_{v_p} of one cross-attention layer; zero until they are filled."""
+
+    def __init__(self, stacked: int, inner_dim: int, text_dim: int):
+        super().__init__()
+        self.to_k = nn.Parameter(torch.zeros(stacked, inner_dim, text_dim))  # [S, C, D]
+        self.to_v = nn.Parameter(torch.zeros(stacked, inner_dim, text_dim))  # [S, C, D]
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return project(tokens, self.to_k), project(tokens, self.to_v)
+
+
+# K'_p = c_p W'_{k_p}, V'_p = c_p W'_{v_p} (Equation 6)
+def project(tokens: Tensor, weight: Tensor) -> Tensor:
+    n = tokens.shape[1]
+    weight = weight.expand(n, -1, -1) if len(weight) == 1 else weight[:n]  # [N, C, D]
+    return torch.einsum("bntd,ncd->bntc", tokens, weight)  # [B, N, T, C]
+
+
+class MultiImageAdapter(nn.Module):
+    """N image embeddings of one person -> the `ImageKV` that the processors of `attention` take.
+
+    `layers`: name -> inner width of each cross-attention layer.  `merge`: a key of `merge.MERGES`.
+    `slots`: "own" has 2N matrices a layer, "shared" two.  `notes`: a loaded file's remarks.
+    """
+
+    def __init__(
+        self,
+        layers: dict[str, int],
+        embed_dim: int,
+        text_dim: int,
+        n_slots: int,
+        merge: str = "mean",
+        slots: str = "own",
+        tokens: int = 4,
+    ):
+        super().__init__()
+        sizes = {"embed_dim": embed_dim, "text_dim": text_dim, "n_slots": n_slots, "tokens": tokens}
+        refuse_settings(layers, merge, slots, **sizes)
+        self.widths, self.embed_dim, self.text_dim = dict(layers), embed_dim, text_dim
+        self.n_slots, self.merge, self.slots, self.tokens = n_slots, merge, slots, tokens
+        self.notes: dict[str, str] = {}
+        self.projection = LinearProjection(embed_dim, text_dim, tokens)
+        self.score = MERGES[merge].score(n_slots, text_dim)
+        stacked = n_slots if slots == "own" else 1
+        self.layers = nn.ModuleDict(
+            {key(name): ImagePrompts(stacked, c, text_dim) for name, c in layers.items()}
+        )
+
+    @classmethod
+    def from_unet(
+        cls,
+        unet: UNet2DConditionModel,
+        embed_dim: int,
+        n_slots: int,
+        merge: str = "mean",
+        slots: str = "own",
+        tokens: int = 4,
+    ) -> MultiImageAdapter:
+        """A new adapter whose W'_k and W'_v are, in every slot, W_k and W_v of the layer of the same name."""
+        originals = cross_attention_layers(unet)
+        widths = {name: attn.to_k.out_features for name, attn in originals.items()}
+        adapter = cls(widths, embed_dim, unet.config.cross_attention_dim, n_slots, merge, slots, tokens)
+        with torch.no_grad():
+            for name, attn in originals.items():
+                adapter.layers[key(name)].to_k.copy_(attn.to_k.weight)
+                adapter.layers[key(name)].to_v.copy_(attn.to_v.weight)
+        return adapter
+
+    def forward(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
+        """embeds [B, N, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
+
+        Any n ≤ `n_slots` prompts; more where nothing belongs to a slot.
+        ValueError for too many, for a sample without any, and for other shapes.
+        """
+        mask = self.check_prompts(embeds, mask)
+        if mask is not None:
+            embeds = embeds.masked_fill(~mask.unsqueeze(-1), 0)  # not even a NaN there may matter
+        merge = MERGES[self.merge]
+        tokens = self.projection(embeds)  # [B, N, T, D]
+        w = share(self.score(tokens), mask)  # [B, N, T]
+        layers = {}
+        for name in self.widths:
+            k, v = self.layers[key(name)](tokens)  # [B, N, T, C]
+            layers[name] = merge.combine(k, w), merge.combine(v, w)  # G, U
+        return ImageKV(layers, merge.weights(w), None if mask is None else merge.seen(w))
+
+    # Both branches of guidance (Equation 5)
+    def guided(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
+        """[2B, …]: zero embeddings through projection and adapter first, then the prompts.
+
+        So diffusers' pipelines stack the batch for guidance.  Arguments and errors as in `forward`.
+        """
+        embeds = torch.cat([torch.zeros_like(embeds), embeds])
+        return self(embeds, None if mask is None else mask.repeat(2, 1))
+
+    def check_prompts(self, embeds: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The mask, or None if every prompt is there; ValueError as `forward` says."""
+        if embeds.ndim != 3 or embeds.shape[2] != self.embed_dim or not embeds.shape[1]:
+            raise ValueError(f"embeds: expected [B, N, {self.embed_dim}], got {list(embeds.shape)}")
+        if embeds.shape[1] > self.n_slots and (self.slots == "own" or self.merge == "weighted"):
+            raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.n_slots} slots")
+        if mask is None:
+            return None
+        if mask.shape != embeds.shape[:2] or mask.dtype != torch.bool:
+            raise ValueError(
+                f"mask: expected bool {list(embeds.shape[:2])}, got {mask.dtype} {list(mask.shape)}"
+            )
+        if not mask.any(1).all():
+            raise ValueError("mask: a sample has no prompt; for text alone leave image_kv out or set lam = 0")
+        return None if mask.all() else mask
+
+    def save(self, path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
+        """Write the adapter and nothing else as safetensors.
+
+        `metadata` are remarks, such as what it was trained on; a loaded file's `notes` are kept.
+        ValueError if `metadata` holds a name that the adapter writes itself.
+        """
+        settings, metadata = self.settings(), metadata or {}
+        if clash := sorted(settings.keys() & metadata.keys()):
+            raise ValueError(f"metadata: {', '.join(clash)} are written by the adapter itself")
+        tensors = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
+        with atomic(path) as temporary:
+            save_file(tensors, temporary, {**self.notes, **metadata, **settings})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> MultiImageAdapter:
+        """Read what `save` wrote.
+
+        FileNotFoundError without the file; ValueError with the names for keys missing, surplus or misshapen.
+        """
+        tensors, notes = read_safetensors(path)
+        try:
+            with torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice
+                adapter = cls(**pop_settings(notes))
+            refuse_difference(adapter.state_dict(), tensors)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        adapter.load_state_dict(tensors, assign=True)
+        adapter.notes = notes
+        return adapter
+
+    def settings(self) -> dict[str, str]:
+        """The constructor's arguments as strings."""
+        values = {**{name: getattr(self, name) for name in SETTINGS}, "layers": json.dumps(self.widths)}
+        return {name: str(value) for name, value in values.items()}
+
+
+def key(layer: str) -> str:
+    """A layer's name as that of a submodule, which may hold no dots: mid_block/attentions/0/…/attn2."""
+    return layer.replace(".", "/")
+
+
+def refuse_settings(layers: dict[str, int], merge: str, slots: str, **sizes: int) -> None:
+    if merge not in MERGES:
+        raise ValueError(f"merge: one of {', '.join(MERGES)}; got {merge!r}")
+    if slots not in SLOTS:
+        raise ValueError(f"slots: one of {', '.join(SLOTS)}; got {slots!r}")
+    if not isinstance(layers, dict) or not layers:
+        raise ValueError(f"layers: a width for the name of each cross-attention layer; got {layers!r}")
+    for name, size in {**sizes, **layers}.items():
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name}: a whole number, at least 1; got {size!r}")
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such adapter file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def pop_settings(notes: dict[str, str]) -> dict:
+    """Take the constructor's arguments out of a file's metadata."""
+    if missing := sorted(SETTINGS.keys() - notes.keys()):
+        raise ValueError(f"not an adapter of this package, the metadata lack {', '.join(missing)}")
+    return {name: read_setting(name, notes.pop(name)) for name in SETTINGS}
+
+
+def read_setting(name: str, text: str) -> str | int | dict:
+    try:
+        return SETTINGS[name](text)
+    except ValueError:
+        raise ValueError(f"{name} cannot be read from {text!r}") from None
+
+
+def refuse_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    """ValueError that names what the file lacks, has too much, or has in another shape."""
+    both = ours.keys() & theirs.keys()
+    faults = {
+        "missing": ours.keys() - both,
+        "surplus": theirs.keys() - both,
+        "misshapen": {
+            f"{name} {list(theirs[name].shape)} instead of {list(ours[name].shape)}"
+            for name in both
+            if theirs[name].shape != ours[name].shape
+        },
+    }
+    if any(faults.values()):
+        raise ValueError("; ".join(f"{fault} {', '.join(sorted(x))}" for fault, x in faults.items() if x))

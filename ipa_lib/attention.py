@@ -1,0 +1,255 @@
+"""Equations (3) and (6): the text attention of the frozen U-Net, and the image attention added to it.
+
+    attach(unet)
+    unet(x_t, t, text, cross_attention_kwargs={"image_kv": adapter(embeds), "lam": 0.8})
+    detach(unet)
+
+The processors hold no parameters and keep nothing between two calls: what a forward pass gives depends on
+its arguments alone.  Without `image_kv`, and at λ = 0, the processor that was there before does the work.
+
+B batch · L queries · H heads · d head width · C = H·d inner width · D text width · N prompts
+P softmaxes, 1 in the paper's (6) and N for the merges `sum` and `average` · T keys of one softmax
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Real
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import (
+    Attention,
+    AttnProcessor,
+    AttnProcessor2_0,
+    SlicedAttnProcessor,
+    XFormersAttnProcessor,
+)
+from torch import Tensor
+
+TEXT_ONLY = AttnProcessor | AttnProcessor2_0 | SlicedAttnProcessor | XFormersAttnProcessor
+
+
+@dataclass(frozen=True)
+class ImageKV:
+    """The merged image prompts of a batch, made once per generation by `MultiImageAdapter`.
+
+    `layers` maps the name of a cross-attention layer to its (G, U), each [B, P, T, C]; `weights` [B, P] are
+    factors of the P softmaxes (None: 1); `seen` [B, T] bool says which keys are there (None: all).
+    """
+
+    layers: dict[str, tuple[Tensor, Tensor]]
+    weights: Tensor | None = None
+    seen: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._any_g)
+
+    def __getitem__(self, rows: slice | list[int] | Tensor) -> ImageKV:
+        """The same for some samples of the batch, in the order given."""
+        return self._map(lambda x: x[rows])
+
+    def repeat_interleave(self, times: int) -> ImageKV:
+        """Each sample `times` times in a row: several pictures, or several λ, from the same prompts."""
+        return self._map(lambda x: x.repeat_interleave(times, 0))
+
+    def to(self, dtype: torch.dtype) -> ImageKV:
+        """In the U-Net's dtype, cast once so that no denoising step has to."""
+        return self._map(lambda x: x if x.dtype == torch.bool else x.to(dtype))
+
+    def all_seen(self) -> Tensor:
+        """`seen`, written out where it is None."""
+        b, _, t, _ = self._any_g.shape
+        return self._any_g.new_ones(b, t, dtype=torch.bool) if self.seen is None else self.seen
+
+    @property
+    def _any_g(self) -> Tensor:
+        return next(iter(self.layers.values()))[0]  # [B, P, T, C]
+
+    def _map(self, f: Callable[[Tensor], Tensor]) -> ImageKV:
+        layers = {name: (f(g), f(u)) for name, (g, u) in self.layers.items()}
+        return ImageKV(layers, *(x if x is None else f(x) for x in (self.weights, self.seen)))
+
+
+def concat(kvs: list[ImageKV]) -> ImageKV:
+    """One batch of several, in their order.
+
+    ValueError unless they agree in layers, widths and, for merges that keep the prompts side by side, in N.
+    """
+    shapes = [{name: g.shape[1:] for name, (g, _) in kv.layers.items()} for kv in kvs]
+    if any(s != shapes[0] for s in shapes):
+        raise ValueError("concat: these ImageKV differ in layers, widths or number of prompts")
+    layers = {
+        name: tuple(torch.cat([kv.layers[name][i] for kv in kvs]) for i in (0, 1)) for name in shapes[0]
+    }
+    weights = None if kvs[0].weights is None else torch.cat([kv.weights for kv in kvs])
+    seen = None if all(kv.seen is None for kv in kvs) else torch.cat([kv.all_seen() for kv in kvs])
+    return ImageKV(layers, weights, seen)
+
+
+# Z' = Softmax(QKᵀ/√d)V (Equation 3)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, H, L, d]
+
+
+# Softmax(QGᵀ/√d)U (Equation 6), or a weighted sum of P of them
+def attend_images(q: Tensor, g: Tensor, u: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
+    heads, paths = q.shape[1], g.shape[1]
+    g, u = (split_heads(x.to(q.dtype), heads).flatten(1, 2) for x in (g, u))  # [B, P·H, T, d]
+    q = q.unsqueeze(1).expand(-1, paths, -1, -1, -1).flatten(1, 2)  # [B, P·H, L, d]
+    z = attend(q, g, u, None if seen is None else seen[:, None, None])
+    z = z.unflatten(1, (paths, heads))  # [B, P, H, L, d]
+    return z.squeeze(1) if weights is None else torch.einsum("bp,bphld->bhld", weights.to(z.dtype), z)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(-2, -3)  # [..., L, H·d] -> [..., H, L, d]
+
+
+def join_heads(z: Tensor) -> Tensor:
+    return z.transpose(1, 2).flatten(2)  # [B, H, L, d] -> [B, L, H·d]
+
+
+@dataclass(frozen=True)
+class ImageTextAttention:
+    """The processor of a cross-attention layer: its name, and the processor that it stands in for.
+
+    The text part is the arithmetic of diffusers' `AttnProcessor2_0`, so a 0 in a tensor λ is bitwise, too.
+    """
+
+    name: str
+    base: Callable
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,  # [B, L, C]
+        encoder_hidden_states: Tensor,  # the text, [B, tokens, D]
+        attention_mask: Tensor | None = None,
+        image_kv: ImageKV | None = None,
+        lam: float | Tensor = 1.0,
+    ) -> Tensor:
+        if image_kv is None or is_zero(lam):
+            return self.base(attn, hidden_states, encoder_hidden_states, attention_mask)
+        g, u = keys_values(image_kv, self.name, len(hidden_states))
+        q = split_heads(attn.to_q(hidden_states), attn.heads)
+        k = split_heads(attn.to_k(encoder_hidden_states), attn.heads)
+        v = split_heads(attn.to_v(encoder_hidden_states), attn.heads)
+        z = attend(q, k, v, text_mask(attn, attention_mask, encoder_hidden_states))
+        z = z + factor(lam, z) * attend_images(q, g, u, image_kv.weights, image_kv.seen)  # Z'' (Equation 6)
+        return attn.to_out[1](attn.to_out[0](join_heads(z)))  # [B, L, C]
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """The processor of every other layer: takes the image arguments away and passes the rest on."""
+
+    base: Callable
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        image_kv: ImageKV | None = None,
+        lam: float | Tensor = 1.0,
+    ) -> Tensor:
+        extra = {} if temb is None else {"temb": temb}
+        return self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
+
+
+def is_zero(lam: float | Tensor) -> bool:
+    """Whether λ is the number 0; ValueError if it is neither a finite number nor a tensor."""
+    if isinstance(lam, Tensor):
+        return False
+    if not isinstance(lam, Real) or not -math.inf < lam < math.inf:
+        raise ValueError(f"lam: a finite number, or a tensor with one value a sample; got {lam!r}")
+    return lam == 0
+
+
+def factor(lam: float | Tensor, z: Tensor) -> float | Tensor:
+    """λ as a factor of z [B, H, L, d]: a number as it is, a tensor as [B, 1, 1, 1].
+
+    Guidance stacks the batch twice, so B/2 values serve both halves.  ValueError for any other count but 1.
+    """
+    if not isinstance(lam, Tensor):
+        return lam
+    if lam.ndim > 1 or lam.numel() not in (1, len(z), len(z) / 2):
+        raise ValueError(f"lam: one value for each of {len(z)} samples expected; got shape {list(lam.shape)}")
+    return lam.to(z).reshape(-1).repeat(len(z) // lam.numel()).view(-1, 1, 1, 1)
+
+
+def keys_values(image_kv: ImageKV, name: str, batch: int) -> tuple[Tensor, Tensor]:
+    """(G, U) of one layer; ValueError if there is none or if it is for another batch size."""
+    if name not in image_kv.layers:
+        raise ValueError(f"image_kv: nothing for layer {name}; the adapter was made for another U-Net")
+    if len(image_kv) != batch:
+        raise ValueError(
+            f"image_kv: {len(image_kv)} samples for a batch of {batch}; for guidance use adapter.guided(…), "
+            "for k pictures of each sample image_kv.repeat_interleave(k)"
+        )
+    return image_kv.layers[name]
+
+
+def text_mask(attn: Attention, mask: Tensor | None, text: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    mask = attn.prepare_attention_mask(mask, text.shape[1], len(text))  # [B·H, 1, tokens]
+    return mask.view(len(text), attn.heads, -1, mask.shape[-1])
+
+
+def attach(unet: UNet2DConditionModel) -> None:
+    """Let the cross-attention layers of a U-Net take `image_kv` and `lam`.
+
+    For U-Nets of the kind of Stable Diffusion 1.x, inside any pipeline.  ValueError if an adapter, ours or
+    diffusers', is attached already, or if a cross-attention layer is of another kind.
+    """
+    for layer, attn in cross_attention_layers(unet).items():
+        refuse_unless_plain(layer, attn)
+    unet.set_attn_processor({key: _stand_in(key, base) for key, base in unet.attn_processors.items()})
+
+
+def _stand_in(key: str, base: Callable) -> ImageTextAttention | Untouched:
+    layer = key.removesuffix(".processor")
+    return ImageTextAttention(layer, base) if layer.endswith("attn2") else Untouched(base)
+
+
+def detach(unet: UNet2DConditionModel) -> None:
+    """Put the original processors, the very objects, back.  ValueError if nothing is attached."""
+    processors = unet.attn_processors
+    if not all(isinstance(p, ImageTextAttention | Untouched) for p in processors.values()):
+        raise ValueError("detach: no adapter is attached to this U-Net")
+    unet.set_attn_processor({key: p.base for key, p in processors.items()})
+
+
+@contextmanager
+def attached(unet: UNet2DConditionModel) -> Iterator[UNet2DConditionModel]:
+    """`with attached(unet): …` attaches, and detaches at the end of the block whatever happens in it."""
+    attach(unet)
+    try:
+        yield unet
+    finally:
+        detach(unet)
+
+
+def cross_attention_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
+    """Name -> layer of each text cross-attention, in the order of `unet.attn_processors`."""
+    names = (key.removesuffix(".processor") for key in unet.attn_processors)
+    return {name: unet.get_submodule(name) for name in names if name.endswith("attn2")}
+
+
+def refuse_unless_plain(layer: str, attn: Attention) -> None:
+    """ValueError unless the layer computes equation (3), its output projection and nothing else."""
+    kind = type(attn.processor).__name__
+    if isinstance(attn.processor, ImageTextAttention) or kind.startswith("IPAdapter"):
+        raise ValueError(f"attach: {layer} has an adapter already ({kind}); detach that one first")
+    extras = (attn.group_norm, attn.spatial_norm, attn.norm_cross, attn.norm_q, attn.added_kv_proj_dim)
+    plain = not any(extras) and not attn.residual_connection and attn.rescale_output_factor == 1
+    if not plain or not isinstance(attn.processor, TEXT_ONLY):
+        raise ValueError(f"attach: {layer} ({kind}) is not the plain cross-attention of Stable Diffusion 1.x")

@@ -1,0 +1,329 @@
+"""Profiles: what differs from the notebooks' own defaults, and the grid of adapters to train.
+
+The parameters cell of a notebook is the one place where a default stands.
+`configs/<profile>.yaml` holds what differs:
+
+    notebooks:                # by notebook and parameter; checked against the parameters cell
+      05_generate: {people: 8}
+    grid:                     # one adapter for each combination of the lists of merge, slots, n_max, seed
+      - {merge: mean, slots: own, n_max: 4, random_n: true, seed: [0, 1], n_refs: [1, 2, 4]}
+    lams: [0.0, 0.5, 1.0]     # the values of λ at which each adapter generates
+
+A profile without `grid` or `lams` has those of `mini`. Every mistake is a ValueError of one line.
+The Snakefile imports this module: no torch and no papermill here.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import json
+import math
+import re
+import shlex
+import sys
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from numbers import Integral, Real
+from pathlib import Path
+
+import yaml
+
+from .paths import CONFIGS, NOTEBOOKS
+
+MERGES = ("mean", "concat", "weighted", "gated", "sum", "average")  # the names of merge.MERGES
+SLOTS = ("own", "shared")
+MAX_PROMPTS = 32  # CelebA has at most 35 pictures of a person
+DEFAULT = "mini"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: `name: kind = default  # help`."""
+
+    name: str
+    kind: str
+    default: object
+    help: str
+
+
+@dataclass(frozen=True)
+class AdapterRun:
+    """One adapter to train for up to `n_max` prompts, and the numbers of prompts at which to judge it."""
+
+    merge: str
+    slots: str
+    n_max: int
+    random_n: bool
+    seed: int
+    n_refs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as `mean-own-n4r-s0`; `r` says that the number of prompts was random in training."""
+        return f"{self.merge}-{self.slots}-n{self.n_max}{'r' * self.random_n}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    notebooks: Mapping[str, Mapping[str, object]]  # notebook stem -> parameter -> value
+    adapters: Mapping[str, AdapterRun]  # by AdapterRun.name, in the order of the grid
+    lams: tuple[float, ...]
+    folder: Path = NOTEBOOKS
+
+    def values(self, notebook: str, **more: object) -> dict[str, object]:
+        """The parameters of a notebook that differ from its defaults: the profile's, then `more`."""
+        return check_values(self.folder / f"{notebook}.ipynb", {**self.notebooks.get(notebook, {}), **more})
+
+    def flags(self, notebook: str, **more: object) -> str:
+        """The same for a shell: `-p people 8 -p merge mean`."""
+        values = self.values(notebook, **more).items()
+        return " ".join(f"-p {name} {shlex.quote(_text(value))}" for name, value in values)
+
+
+def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
+    """Read `configs/<name>.yaml`, or the file of a path that ends in .yaml."""
+    path = find_profile(name_or_path)
+    settings = _read_yaml(path)
+    where = path.name
+    _known("key", settings, ("notebooks", "grid", "lams"), where)
+    notebooks = _notebooks(settings.get("notebooks", {}), where, folder)
+    if not {"grid", "lams"} <= settings.keys():
+        settings = _read_yaml(CONFIGS / f"{DEFAULT}.yaml") | settings
+    adapters, lams = _grid(settings["grid"], where), _lams(settings["lams"], where)
+    return Profile(path.stem, notebooks, adapters, lams, folder)
+
+
+def profile_names() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def find_profile(name_or_path: str | Path) -> Path:
+    """The file of a profile; a name that is not in configs/ raises a ValueError that names those that are."""
+    path = Path(name_or_path)
+    if re.fullmatch(r"[\w-]+", str(name_or_path)):
+        path = CONFIGS / f"{name_or_path}.yaml"
+    if path.suffix != ".yaml" or not path.is_file():
+        raise ValueError(f"no profile {str(name_or_path)!r} in configs/{_near(path.stem, profile_names())}")
+    return path
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path.name}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    return _mapping(settings, path.name)
+
+
+# --- the parameters of a notebook ---
+
+
+def parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters cell of a notebook, as papermill.inspect_notebook reads it, with typed defaults."""
+    cells = json.loads(find_notebook(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook.name}: expected one cell tagged 'parameters', got {len(tagged)}")
+    source = "".join(tagged[0]["source"])
+    comments = _comments(source)
+    return {p.name: p for p in (_parameter(node, comments, notebook.name) for node in ast.parse(source).body)}
+
+
+def find_notebook(path: Path) -> Path:
+    if not path.is_file():
+        known = sorted(other.stem for other in path.parent.glob("*.ipynb"))
+        raise FileNotFoundError(f"no notebook {path.stem} in {path.parent.name}/{_near(path.stem, known)}")
+    return path
+
+
+def _comments(source: str) -> dict[int, str]:
+    """Line number -> comment."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+
+
+def _parameter(node: ast.stmt, comments: Mapping[int, str], where: str) -> Parameter:
+    try:
+        name, kind, default = node.target.id, ast.unparse(node.annotation), ast.literal_eval(node.value)
+    except (AttributeError, ValueError):
+        expected = "`name: type = literal  # reason` in the parameters cell"
+        raise ValueError(f"{where}: expected {expected}, got `{ast.unparse(node)}`") from None
+    return Parameter(name, kind, default, comments.get(node.end_lineno, ""))
+
+
+def check_values(notebook: Path, values: Mapping[str, object], where: str = "") -> dict[str, object]:
+    """`values` in the types of the parameters cell; an unknown name or a wrong type raises a ValueError."""
+    known = parameters(notebook)
+    where = f"{where}{notebook.stem}"
+    _known("parameter", values, known, where)
+    return {name: convert(value, known[name].kind, f"{where}: {name}") for name, value in values.items()}
+
+
+def convert(value: object, kind: str, where: str) -> object:
+    """A value of YAML or of the command line as `kind`: int, float, str, bool, or list[…] of one of these."""
+    if kind.startswith("list["):
+        items = _items(value, kind, where)
+        return [convert(item, kind[5:-1], where) for item in items]
+    if kind not in CONVERT:
+        raise ValueError(f"{where}: the type {kind} can't be set; use {', '.join(CONVERT)} or list[…]")
+    try:
+        return CONVERT[kind](value)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{where}: expected {EXPECTED[kind]}, got {value!r}") from None
+
+
+def _items(value: object, kind: str, where: str) -> list:
+    value = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where}: expected {kind}, got {value!r}")
+    return list(value)
+
+
+def _int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral | str):
+        raise TypeError
+    return int(value)
+
+
+def _float(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real | str) or not math.isfinite(float(value)):
+        raise TypeError
+    return float(value)
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _bool(value: object) -> bool:
+    return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]
+
+
+CONVERT = {"int": _int, "float": _float, "str": _str, "bool": _bool}
+EXPECTED = {"int": "a whole number", "float": "a finite number", "str": "text", "bool": "true or false"}
+
+
+def _text(value: object) -> str:
+    """A value as the command line takes it, so that `convert` gives it back."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# --- the parts of a profile ---
+
+
+def _notebooks(settings: object, where: str, folder: Path) -> dict[str, dict[str, object]]:
+    chosen = _mapping(settings, f"{where}: notebooks")
+    _known("notebook", chosen, [path.stem for path in folder.glob("*.ipynb")], where)
+    return {
+        name: check_values(folder / f"{name}.ipynb", _mapping(values, f"{where}: {name}"), f"{where}: ")
+        for name, values in chosen.items()
+    }
+
+
+def _lams(values: object, where: str) -> tuple[float, ...]:
+    lams = convert(values, "list[float]", f"{where}: lams")
+    for lam in lams:
+        if lam < 0:
+            raise ValueError(f"{where}: lams: expected λ ≥ 0, got {lam}")
+    return _different(lams, f"{where}: lams")
+
+
+def _grid(entries: object, where: str) -> dict[str, AdapterRun]:
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{where}: grid: expected a list of at least one entry, got {entries!r}")
+    runs = [run for i, entry in enumerate(entries) for run in _entry(entry, f"{where}: grid[{i}]")]
+    _different([run.name for run in runs], f"{where}: grid")
+    return {run.name: run for run in runs}
+
+
+def _entry(entry: object, where: str) -> list[AdapterRun]:
+    """One entry of the grid => the product of its lists."""
+    entry = _mapping(entry, where)
+    _known("key", entry, ("merge", "slots", "n_max", "random_n", "seed", "n_refs"), where)
+    if missing := [key for key in ("merge", "n_max") if key not in entry]:
+        raise ValueError(f"{where}: {missing[0]} is missing")
+    entry = {"slots": "own", "seed": 0, **entry}
+    axes = [_list(entry[key], f"{where}: {key}") for key in ("merge", "slots", "n_max", "seed")]
+    random_n = convert(entry.get("random_n", False), "bool", f"{where}: random_n")
+    return [_run(*values, random_n, entry.get("n_refs"), where) for values in product(*axes)]
+
+
+def _list(value: object, where: str) -> tuple:
+    return _different(value if isinstance(value, list) else [value], where)
+
+
+def _run(merge, slots, n_max, seed, random_n, n_refs, where: str) -> AdapterRun:
+    _one_of(merge, MERGES, f"{where}: merge")
+    _one_of(slots, SLOTS, f"{where}: slots")
+    _within(n_max, 1, MAX_PROMPTS, f"{where}: n_max")
+    _within(seed, 0, 2**31 - 1, f"{where}: seed")
+    counts = [n_max] if n_refs is None else convert(n_refs, "list[int]", f"{where}: n_refs")
+    for count in counts:
+        _within(count, 1, n_max, f"{where}: n_refs")
+    return AdapterRun(merge, slots, n_max, random_n, seed, _different(counts, f"{where}: n_refs"))
+
+
+# --- the checks ---
+
+
+def _mapping(value: object, where: str) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected `name: value` pairs, got {value!r}")
+    return value
+
+
+def _known(what: str, names: Iterable, known: Iterable[str], where: str) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: unknown {what} {name!r}{_near(name, known)}")
+
+
+def _near(name: object, known: list[str]) -> str:
+    """The near matches, else all that there are, as the end of a message."""
+    close = difflib.get_close_matches(str(name), known)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(known) or 'none'}"
+
+
+def _one_of(value: object, known: tuple[str, ...], where: str) -> None:
+    if value not in known:
+        raise ValueError(f"{where}: expected one of {', '.join(known)}, got {value!r}")
+
+
+def _within(value: object, low: int, high: int, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{where}: expected a whole number from {low} to {high}, got {value!r}")
+
+
+def _different(values: Iterable, where: str) -> tuple:
+    values = tuple(values)
+    if not values:
+        raise ValueError(f"{where}: expected at least one")
+    if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"{where}: {repeated[0]} stands there twice")
+    return values
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m ipa_lib.config mini` checks a profile and says what it trains."""
+    try:
+        profile = load_profile(*arguments)
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, run in profile.adapters.items():
+        print(f"{name}: N = {', '.join(map(str, run.n_refs))}; λ = {', '.join(map(str, profile.lams))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:2] or [DEFAULT]))

@@ -1,0 +1,173 @@
+"""From what the judges say about one cell of the grid to rows of the tidy table and scores of single samples.
+
+A cell is one (adapter, n_refs, λ) with its S samples; the references (real pictures, reconstructions, another
+person's prompts) are cells like any other, judged against the same `Reference`: all rows are comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import intervals, metrics
+from .celeba import load_pictures
+from .judges import Judged, Judges, mentioned
+from .paths import atomic
+
+KEYS = ("profile", "adapter", "merge", "slots", "n_max", "random_n", "seed", "n_refs", "lam", "guidance")
+TABLE_COLUMNS = (*KEYS, "metric", "value", "low", "high", "count", "judge")
+SCORES = ("identity", "top1", "text", "copying")
+SCORE_COLUMNS = ("adapter", "seed", "n_refs", "lam", "person", "sample", *SCORES)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What every cell is judged against: real pictures of which none is a prompt and none a sample's target.
+
+    So the targets themselves, judged as a cell, are the ceiling, and no picture is compared with itself.
+    """
+
+    person: np.ndarray  # [S] of each sample
+    sample: np.ndarray  # [S] number of the sample of its person
+    wanted: np.ndarray  # bool [S, A] what the sample's caption mentions
+    held_out: Mapping[int, np.ndarray]  # person -> identity embeddings [H, D]
+    real_features: np.ndarray  # [M, F]
+    real_person: np.ndarray  # [M]
+    identity_judge: str = "mini identity judge"
+    attribute_judge: str = "mini attribute judge"
+
+
+def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int) -> Reference:
+    """The reference of samples: held-out pictures of their people, targets left out, seen by the same judges.
+
+    sets: columns person, sample, target (file) and held_out (list of files), a row a sample; pictures: the table of
+    `celeba.read_celeba`; size in pixels. Raises ValueError for a person whose held-out pictures are all targets.
+    """
+    sets, by_file = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")
+    targets = set(sets["target"])
+    people = sets.drop_duplicates("person").set_index("person")["held_out"]
+    files = {person: [file for file in held_out if file not in targets] for person, held_out in people.items()}
+    if empty := [person for person, rest in files.items() if not rest]:
+        raise ValueError(f"person {empty[0]}: every held-out picture is a target; fewer samples were expected")
+    person = np.repeat(list(files), [len(rest) for rest in files.values()])
+    seen = judges.look(load_pictures(by_file.loc[sum(files.values(), []), "path"], size))
+    held_out = {one: seen.identity[person == one] for one in files}
+    return Reference(sets["person"].to_numpy(), sets["sample"].to_numpy(), mentioned(by_file.loc[sets["target"]]),
+                     held_out, seen.features, person, judges.identity_name, judges.attribute_name)
+
+
+def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int, n_refs: int) -> list:
+    """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`."""
+    sets, paths = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")["path"]
+    used = [file for prompts in sets["prompts"] for file in prompts[:n_refs]]
+    return list(judges.look(load_pictures(paths.loc[used], size)).identity.reshape(len(sets), n_refs, -1))
+
+
+def cell_keys(settings: Mapping) -> dict:
+    """The leading columns of the table from a gallery's settings; another person's prompts are the reference `other`."""
+    if settings["prompts"] == "own":
+        return {name: settings[name] for name in KEYS if name in settings}
+    return {name: settings[name] for name in ("profile", "n_refs", "guidance")} | {"adapter": settings["prompts"]}
+
+
+def write(folder: Path, rows: Iterable[Mapping], scores: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Store `folder`/table.csv and scores.csv of some cells; returns the table."""
+    parts = {"scores.csv": pd.concat(list(scores)), "table.csv": table(rows)}
+    for name, part in parts.items():
+        with atomic(folder / name) as file:
+            part.to_csv(file, index=False)
+    return parts["table.csv"]
+
+
+def evaluate_cell(
+    judged: Judged,
+    reference: Reference,
+    prompts: Sequence | None = None,
+    keys: Mapping | None = None,
+    resamples: int = 200,
+) -> tuple[list[dict], pd.DataFrame]:
+    """(rows of the tidy table, scores of the samples) of one cell; intervals are bootstraps over people.
+
+    prompts: identity embeddings of the prompts in use, [S,n,D] or S matrices; None: no row `copying`.
+    keys: the leading columns, such as {"adapter": "mean-own-n4r-s0", "n_refs": 4, "lam": 1.0}.
+    resamples: for FID, KID and IS; means take ten times as many. FID and KID use as many real pictures as
+    there are samples (`matched_rows`).
+    Raises ValueError: an unknown key, arrays that do not fit together, a person with too few real pictures.
+    """
+    keys = dict(keys or {})
+    unknown = sorted(set(keys) - set(KEYS))
+    if unknown:
+        raise ValueError(f"keys: {unknown[0]} is no column of the table; expected some of {', '.join(KEYS)}")
+    scores = sample_scores(judged, reference, prompts)
+    found = {**_mean_rows(scores, 10 * resamples), **_set_rows(judged, reference, resamples)}
+    rows = [_row(keys, reference, metric, interval, len(scores)) for metric, interval in found.items()]
+    return rows, scores.assign(**{k: keys.get(k, np.nan) for k in SCORE_COLUMNS[:4]})[list(SCORE_COLUMNS)]
+
+
+def sample_scores(judged: Judged, reference: Reference, prompts: Sequence | None = None) -> pd.DataFrame:
+    """One row a sample: person, sample, identity, top1, text, copying (NaN without prompts)."""
+    person = np.asarray(reference.person)
+    missing = set(person.tolist()) - set(reference.held_out)
+    if missing:
+        raise ValueError(f"held_out: person {min(missing)} has no held-out picture")
+    top1 = metrics.retrieval_top1(judged.identity, person, *metrics.gallery(reference.held_out))
+    held_out = [reference.held_out[p] for p in person.tolist()]  # S matrices [H, D]
+    return pd.DataFrame({"person": person, "sample": np.asarray(reference.sample)}).assign(
+        identity=metrics.identity_similarity(judged.identity, held_out),
+        top1=top1.astype(int),
+        text=metrics.attribute_agreement(judged.attribute_logits, reference.wanted),
+        copying=np.nan if prompts is None else metrics.nearest_prompt(judged.identity, prompts),
+    )
+
+
+def matched_rows(real_person, sample_person, seed: int = 0) -> np.ndarray:
+    """[S] rows of the real set: of each person as many pictures as it has samples, drawn without replacement.
+
+    So both sets have equal counts and the same people, and every cell meets the same real pictures.
+    Raises ValueError for a person with fewer real pictures than samples.
+    """
+    rng, real_person = np.random.default_rng(seed), np.asarray(real_person)
+    people, counts = np.unique(np.asarray(sample_person), return_counts=True)
+    rows = []
+    for person, count in zip(people, counts, strict=True):
+        mine = np.flatnonzero(real_person == person)
+        if len(mine) < count:
+            raise ValueError(
+                f"real_person: person {person} has {len(mine)} real pictures for {count} samples"
+            )
+        rows.append(rng.choice(mine, count, replace=False))
+    return np.concatenate(rows)
+
+
+def table(rows: Iterable[Mapping]) -> pd.DataFrame:
+    """The tidy table with its columns in order; keys that a row lacks are empty."""
+    return pd.DataFrame(list(rows)).reindex(columns=list(TABLE_COLUMNS))
+
+
+def _mean_rows(scores: pd.DataFrame, resamples: int) -> dict[str, intervals.Interval]:
+    present = [name for name in SCORES if scores[name].notna().all()]
+    return {
+        name: intervals.bootstrap(scores[name], scores["person"], resamples=resamples) for name in present
+    }
+
+
+def _set_rows(judged: Judged, reference: Reference, resamples: int) -> dict[str, intervals.Interval]:
+    rows = matched_rows(reference.real_person, reference.person)
+    real, real_person = np.asarray(reference.real_features)[rows], np.asarray(reference.real_person)[rows]
+    both = (real, judged.features, real_person, reference.person, resamples)
+    return {
+        "fid": metrics.fid_interval(*both),
+        "kid": metrics.kid_interval(*both),
+        "is": metrics.inception_score_interval(judged.class_logits, reference.person, resamples),
+    }
+
+
+def _row(keys: dict, reference: Reference, metric: str, interval: intervals.Interval, count: int) -> dict:
+    by_identity = metric in ("identity", "top1", "copying")
+    judge = reference.identity_judge if by_identity else reference.attribute_judge
+    numbers = dict(zip(("value", "low", "high"), interval, strict=True))
+    return {**keys, "metric": metric, **numbers, "count": count, "judge": judge}

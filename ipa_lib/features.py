@@ -1,0 +1,120 @@
+"""Cached features: latents, text states and image embeddings, once per picture, keyed by content and by encoder.
+
+A cache that does not match its pictures and encoders, or whose bytes have changed, is never used: it is made again.
+M pictures, U different captions; c/h/w, L, D, E as in `backbone`.
+"""
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256 as new_sha256
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from .backbone import Backbone, embed_pictures, encode_captions, encode_pictures
+from .captions import EMPTY, captions
+from .celeba import load_pictures
+from .paths import atomic, sha256
+
+ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
+
+
+@dataclass(frozen=True)
+class Features:
+    """What training needs of M pictures; a picture is its row number in their table."""
+    latents: torch.Tensor  # [M,c,h,w] scaled
+    embeds: torch.Tensor   # [M,E]
+    texts: torch.Tensor    # [U,L,D] one for each caption, the empty text first
+    caption: torch.Tensor  # [M] row of `texts`
+
+    def text(self, rows: torch.Tensor) -> torch.Tensor:
+        """Text states [B,L,D] of the captions of `rows` [B]."""
+        return self.texts[self.caption[rows]]
+
+    @property
+    def empty(self) -> torch.Tensor:
+        """Text states [L,D] of the empty text."""
+        return self.texts[0]
+
+    def to(self, device: torch.device | str) -> "Features":
+        """The same on another device."""
+        return Features(**{name: tensor.to(device) for name, tensor in asdict(self).items()})
+
+
+def fingerprint(pictures: pd.DataFrame, base: Path, size: int) -> dict:
+    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, the size in pixels."""
+    data = new_sha256()
+    for file, path, text in zip(pictures["file"], pictures["path"], captions(pictures), strict=True):
+        data.update(f"{file} {sha256(path)} {text}\n".encode())
+    encoders = new_sha256()
+    for file in sorted(file for part in ENCODERS for file in (base / part).rglob("*") if file.is_file()):
+        encoders.update(f"{file.relative_to(base)} {sha256(file)}\n".encode())
+    return {"data": data.hexdigest(), "encoders": encoders.hexdigest(), "size": size, "count": len(pictures)}
+
+
+def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, folder: Path, size: int) -> Features:
+    """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there."""
+    key = fingerprint(pictures, base, size)
+    if fault(folder, key) is None:
+        return read_features(folder)
+    features = compute_features(pictures, backbone, size)
+    with atomic(folder / "features.safetensors") as file:
+        save_file({name: tensor.contiguous() for name, tensor in asdict(features).items()}, file)
+    with atomic(folder / "manifest.json") as file:
+        file.write_text(json.dumps(key | {"sha256": sha256(folder / "features.safetensors")}, indent=1) + "\n")
+    return features
+
+
+def load_features(pictures: pd.DataFrame, base: Path, folder: Path, size: int) -> Features:
+    """Features that must be there already. ValueError that says why they can't be used."""
+    if (why := fault(folder, fingerprint(pictures, base, size))) is not None:
+        raise ValueError(f"{folder}: {why}; run notebooks/03_cache_features.ipynb again")
+    return read_features(folder)
+
+
+def fault(folder: Path, key: dict) -> str | None:
+    """Why the cache in `folder` is not the one of `key`; None where it is."""
+    manifest = read_manifest(folder)
+    if not manifest:
+        return "no cached features here"
+    if changed := [name for name, value in key.items() if manifest.get(name) != value]:
+        return f"the cached features were made from other {' and '.join(changed)}"
+    file = folder / "features.safetensors"
+    if not file.is_file() or sha256(file) != manifest.get("sha256"):
+        return f"{file.name} is damaged"
+    return None
+
+
+def read_manifest(folder: Path) -> dict:
+    """What the cache in `folder` was made from; empty where there is none."""
+    try:
+        return json.loads((folder / "manifest.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def read_features(folder: Path) -> Features:
+    """The tensors of a cache that `fault` has found sound."""
+    return Features(**load_file(folder / "features.safetensors"))
+
+
+def compute_features(pictures: pd.DataFrame, backbone: Backbone, size: int, batch_size: int = 256) -> Features:
+    """Features of all pictures, through the frozen encoders."""
+    latents, embeds = zip(*_encoded(pictures, backbone, size, batch_size), strict=True)
+    texts = captions(pictures)
+    different = [EMPTY, *sorted(set(texts))]
+    row = {text: i for i, text in enumerate(different)}
+    states = torch.cat([encode_captions(backbone, different[i:i + 256]) for i in range(0, len(different), 256)])
+    return Features(torch.cat(latents), torch.cat(embeds), states, torch.tensor([row[text] for text in texts]))
+
+
+def _encoded(pictures: pd.DataFrame, backbone: Backbone, size: int, batch_size: int) -> Iterator[tuple]:
+    """Latents and image embeddings, a batch at a time."""
+    with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
+        for start in range(0, len(pictures), batch_size):
+            batch = load_pictures(pictures["path"].iloc[start:start + batch_size], size)            # [B,H,W,3]
+            yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch)
+            bar.update(len(batch))

@@ -1,0 +1,91 @@
+"""Pictures that a run has made, on disk: one PNG a sample and an index that is written last.
+
+    <folder>/lam0.5/000123_0.png     person 123, sample 0, λ = 0.5
+    <folder>/index.csv               a row a picture, with the files of its target, prompts and held-out pictures
+    <folder>/settings.json           the parameters of the run
+"""
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from .celeba import load_pictures
+from .paths import atomic
+
+LISTS = ("prompts", "held_out")  # columns of the index with several files, parted by a space
+
+
+def picture_file(person: int, sample: int, lam: float) -> str:
+    """Name of a picture within its gallery."""
+    return f"lam{lam:g}/{person:06d}_{sample}.png"
+
+
+def write_pictures(folder: Path, rows: pd.DataFrame, pictures: np.ndarray) -> None:
+    """Store uint8 `pictures` [S,H,W,3]; `rows` [S] has the columns person, sample, lam."""
+    for row, picture in zip(rows.itertuples(), pictures, strict=True):
+        with atomic(folder / picture_file(row.person, row.sample, row.lam)) as file:
+            Image.fromarray(picture).save(file)
+
+
+def named_sets(sets: pd.DataFrame, files: pd.Series) -> pd.DataFrame:
+    """Evaluation sets with row numbers turned into `files`: target a file, prompts and held_out lists of files."""
+    named = sets.assign(target=files.loc[sets["target"]].to_numpy())
+    return named.assign(**{column: [list(files.loc[list(rows)]) for rows in sets[column]] for column in LISTS})
+
+
+def write_index(folder: Path, sets: pd.DataFrame, lams: Sequence[float], files: pd.Series, **settings) -> None:
+    """Finish a gallery: a row for each set and λ, λ running fastest, and the settings of the run."""
+    index = named_sets(sets, files)
+    index[list(LISTS)] = index[list(LISTS)].map(" ".join)
+    with atomic(folder / "settings.json") as file:
+        file.write_text(json.dumps(settings, indent=1) + "\n")
+    with atomic(folder / "index.csv") as file:
+        index.merge(pd.DataFrame({"lam": list(lams)}), how="cross").to_csv(file, index=False)
+
+
+def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
+    """Index and settings of a finished gallery. FileNotFoundError where the run has not come to its end."""
+    if not (folder / "index.csv").is_file():
+        raise FileNotFoundError(f"{folder}: no finished gallery here; run notebooks/05_generate.ipynb")
+    index = pd.read_csv(folder / "index.csv")
+    for column in LISTS:
+        index[column] = index[column].str.split()
+    return index, json.loads((folder / "settings.json").read_text())
+
+
+def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
+    """uint8 pictures [S,H,W,3] of the rows of an index."""
+    files = [folder / picture_file(row.person, row.sample, row.lam) for row in index.itertuples()]
+    with Image.open(files[0]) as first:
+        return load_pictures(files, first.width)
+
+
+def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int, people: int) -> tuple:
+    """Pictures of the first `people` of an index for `plots.sample_grid`.
+
+    `pictures` is the table of `celeba.read_celeba`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
+    [R,Λ,H,W,3] and the Λ values of λ.
+    """
+    lams = sorted(index["lam"].unique())
+    rows = index[index["person"].isin(index["person"].unique()[:people]) & (index["sample"] == 0)]
+    samples = read_pictures(folder, rows)
+    size, sets = samples.shape[1], rows.drop_duplicates("person")
+    paths = pictures.set_index("file")["path"]
+    prompts = [load_pictures(paths.loc[files[:n_refs]], size) for files in sets["prompts"]]
+    truths = load_pictures(paths.loc[sets["target"]], size)
+    return np.stack(prompts), truths, samples.reshape(len(sets), len(lams), size, size, 3), lams
+
+
+def of_cases(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, cases: pd.DataFrame) -> tuple:
+    """Prompts [K,N,H,W,3], truths and samples [K,H,W,3] of the K `cases`, for `plots.failure_cases`.
+
+    `cases` has the columns person, sample, lam, n_refs; `pictures` is the table of `celeba.read_celeba`.
+    """
+    rows = cases[["person", "sample", "lam", "n_refs"]].merge(index, on=["person", "sample", "lam"])
+    samples, paths = read_pictures(folder, rows), pictures.set_index("file")["path"]
+    size = samples.shape[1]
+    prompts = [load_pictures(paths.loc[row.prompts[:row.n_refs]], size) for row in rows.itertuples()]
+    return np.stack(prompts), load_pictures(paths.loc[rows["target"]], size), samples

@@ -1,0 +1,192 @@
+"""Sets of pictures of one person, equation (4): of N + 1 pictures one is the target x_0, the others prompts.
+
+Rows in, rows out: a picture is its row number in the table of `celeba.read_celeba`. Every random choice is a
+function of its arguments, so that neither the number of workers nor a resumed run changes a set.
+Shapes: B batch, N prompts (`n_max` slots).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from ipa_lib.paths import sha256
+
+EPOCH, STEP, PERSON, ORDER = range(4)  # one stream of random numbers for each kind of choice
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """People with enough pictures, and how many people and pictures are not among them."""
+
+    rows: dict[int, np.ndarray]  # person => row numbers of the pictures, ascending
+    min_pictures: int
+    left_out: int  # people with fewer pictures than that
+    dropped: int = 0  # pictures that another one of the same person equals byte for byte
+
+
+def group_by_person(pictures: pd.DataFrame, min_pictures: int, split: str | None = None) -> Groups:
+    """Rows of each person, of one split or of all. ValueError where nobody has `min_pictures` pictures."""
+    _check_at_least("min_pictures", min_pictures, 1)
+    table = pictures[["person", "split"]].reset_index(drop=True)
+    table = table if split is None else table[table["split"] == split]
+    rows = {int(person): own.to_numpy() for person, own in table.index.groupby(table["person"]).items()}
+    return _keep_large(rows, Groups({}, min_pictures, left_out=0))
+
+
+def check_splits(pictures: pd.DataFrame) -> None:
+    """ValueError where pictures of one person lie in two splits."""
+    pairs = pictures[["person", "split"]].drop_duplicates()
+    shared = pairs[pairs["person"].duplicated(keep=False)]
+    if len(shared):
+        person = shared["person"].iloc[0]
+        splits = " and ".join(sorted(shared["split"][shared["person"] == person]))
+        raise ValueError(f"person {person} is in {splits}; one split a person was expected")
+
+
+def check_pictures_differ(
+    pictures: pd.DataFrame, groups: Groups, hashes: Sequence[str] | None = None
+) -> Groups:
+    """Groups without second copies, so that a target is never among its prompts under another name.
+
+    Of the byte-identical pictures of a person the first is kept, the others are counted in `dropped`; who
+    then has too few pictures is left out and counted. `hashes`: one a row of `pictures`, else of the files.
+    """
+    if hashes is not None and len(hashes) != len(pictures):
+        raise ValueError(f"hashes: {len(hashes)} for {len(pictures)} pictures; one a row was expected")
+    paths = pictures["path"].tolist()
+    rows = {}
+    for person, own in groups.rows.items():
+        contents = [sha256(paths[row]) if hashes is None else hashes[row] for row in own]
+        rows[person] = own[~pd.Index(contents).duplicated()]
+    dropped = sum(len(groups.rows[person]) - len(rows[person]) for person in rows)
+    return _keep_large(rows, replace(groups, dropped=groups.dropped + dropped))
+
+
+class LeaveOneOutSets(Dataset):
+    """Training sets of equation (4): item `step` is a dict of LongTensors of row numbers and a mask.
+
+    target [B]; refs [B, n_max]; mask [B, n_max] bool, True where a prompt is present: the first n slots,
+    n = n_max or, with `random_n`, uniform in 1…n_max for each sample. A masked slot repeats refs[:, 0].
+    An epoch visits every person once, in an order of its own. A pure function of (seed, step), for
+    `DataLoader(sets, batch_size=None)`. ValueError where an argument is out of range or somebody has fewer
+    than n_max + 1 pictures.
+    """
+
+    def __init__(
+        self, groups: Groups, n_max: int, batch_size: int, steps: int, seed: int, random_n: bool = False
+    ):
+        _check_at_least("batch_size", batch_size, 1)
+        _check_at_least("steps", steps, 0)
+        _check_seed(seed)
+        _check_enough(groups, n_max)
+        self.people, self.rows = sorted(groups.rows), groups.rows
+        self.n_max, self.batch_size, self.steps = n_max, batch_size, steps
+        self.seed, self.random_n = seed, random_n
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step {step} of {self.steps}")
+        rng = _random(self.seed, STEP, step)
+        draws = [self._draw(person, rng) for person in self.people_of(step)]
+        target, refs, mask = (torch.from_numpy(np.stack(column)) for column in zip(*draws, strict=True))
+        return {"target": target, "refs": refs, "mask": mask}  # [B], [B, N], [B, N]
+
+    def people_of(self, step: int) -> list[int]:
+        """The B people of a step, in the order of the samples."""
+        count = len(self.people)
+        visits = range(step * self.batch_size, (step + 1) * self.batch_size)  # counted from the first step
+        epochs = range(visits[0] // count, visits[-1] // count + 1)
+        orders = {epoch: _random(self.seed, EPOCH, epoch).permutation(self.people) for epoch in epochs}
+        return [int(orders[visit // count][visit % count]) for visit in visits]
+
+    def _draw(self, person: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n = int(rng.integers(1, self.n_max, endpoint=True)) if self.random_n else self.n_max
+        drawn = rng.choice(self.rows[person], n + 1, replace=False)
+        removed = rng.integers(n + 1)  # the target is any of them with equal chance
+        refs = np.delete(drawn, removed)
+        mask = np.arange(self.n_max) < n
+        return drawn[removed], np.where(mask, np.resize(refs, self.n_max), refs[0]), mask
+
+
+def evaluation_sets(
+    groups: Groups, n_max: int, samples: int, seed: int, people: int | None = None
+) -> pd.DataFrame:
+    """Prompts, targets and held-out pictures for evaluation: one row a sample, `samples` rows a person.
+
+    Columns: person, sample (0…), target (row number), prompts (tuple of n_max rows, the same for all samples
+    of a person; n < n_max prompts are the first n), held_out (tuple of all other rows, target among them).
+    Targets of a person differ while there are held-out pictures enough. People come in an order of the seed,
+    the first `people` of them; what a person gets depends on (seed, person) alone.
+    ValueError as `LeaveOneOutSets`.
+    """
+    _check_at_least("samples", samples, 1)
+    _check_seed(seed)
+    _check_enough(groups, n_max)
+    people = len(groups.rows) if people is None else people
+    if not 1 <= people <= len(groups.rows):
+        raise ValueError(f"people = {people}; 1 to {len(groups.rows)} was expected, so many are there")
+    order = _random(seed, ORDER).permutation(sorted(groups.rows))[:people]
+    sets = [_person_sets(groups, n_max, samples, seed, person) for person in order.tolist()]
+    return pd.DataFrame(sum(sets, []))
+
+
+def with_prompts(sets: pd.DataFrame, prompts: str) -> pd.DataFrame:
+    """Evaluation sets with their "own" prompts, or with those of the next person: what a picture of an "other" gives.
+
+    Targets, held-out pictures and so captions and noise stay. ValueError for any other word, or for one person.
+    """
+    if prompts not in ("own", "other"):
+        raise ValueError(f"prompts = {prompts!r}; own or other was expected")
+    if prompts == "own":
+        return sets
+    people = list(sets["person"].unique())
+    if len(people) < 2:
+        raise ValueError("prompts = 'other' needs at least 2 people")
+    of_person = dict(zip(sets["person"], sets["prompts"], strict=True))
+    following = dict(zip(people, people[1:] + people[:1], strict=True))
+    return sets.assign(prompts=[of_person[following[person]] for person in sets["person"]])
+
+
+def _person_sets(groups: Groups, n_max: int, samples: int, seed: int, person: int) -> list[dict]:
+    rows = _random(seed, PERSON, person).permutation(groups.rows[person]).tolist()
+    prompts, held_out = tuple(rows[:n_max]), tuple(rows[n_max:])
+    targets = [held_out[sample % len(held_out)] for sample in range(samples)]
+    common = {"prompts": prompts, "held_out": held_out}
+    return [{"person": person, "sample": i, "target": target} | common for i, target in enumerate(targets)]
+
+
+def _keep_large(rows: dict[int, np.ndarray], groups: Groups) -> Groups:
+    """`groups` with those of `rows` that are enough, the other people counted."""
+    kept = {person: own for person, own in rows.items() if len(own) >= groups.min_pictures}
+    if not kept:
+        most = max(map(len, rows.values()), default=0)
+        raise ValueError(f"nobody has {groups.min_pictures} pictures; the most that a person has is {most}")
+    return replace(groups, rows=kept, left_out=groups.left_out + len(rows) - len(kept))
+
+
+def _check_enough(groups: Groups, n_max: int) -> None:
+    _check_at_least("n_max", n_max, 1)
+    person, rows = min(groups.rows.items(), key=lambda item: len(item[1]))
+    if len(rows) <= n_max:
+        raise ValueError(f"n_max = {n_max} needs {n_max + 1} pictures; person {person} has {len(rows)}")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} = {value}; at least {least} was expected")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed = {seed}; 0 to 2**32 - 1 was expected")
+
+
+def _random(seed: int, *choice: int) -> np.random.Generator:
+    return np.random.default_rng([seed, *map(int, choice)])

@@ -1,0 +1,95 @@
+"""G and U of equation (6): how the N prompts of a person become the keys and values of a layer.
+
+    score(tokens [B, N, T, D])          how much each token of each prompt counts, [B, N, T]; 0 at the start
+    share(score, mask)                  w [B, N, T], a softmax over the prompts that are there: Σ_p w_p = 1
+    combine(K'_1…K'_N [B, N, T, C], w)  G [B, P, T', C]; the same for V'_1…V'_N and U
+
+A merge is a row of `MERGES`: a choice of `score` and of `combine`.  As the weights sum to 1, what λ means
+does not depend on N, and one prompt gives the same under every merge; `weighted` and `gated` start as `mean`.
+`sum` is the exception, as adapters stacked in other libraries are: its second term grows with N.
+
+B batch · N prompts · T tokens a prompt · D text width · C inner width of a layer · P softmaxes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+def share(score: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax over the prompts; a prompt that `mask` [B, N] says is missing gets exactly 0."""
+    if mask is not None:
+        score = score.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+    return score.softmax(dim=1)  # [B, N, T]
+
+
+class Equal(nn.Module):
+    """Every prompt counts the same."""
+
+    def __init__(self, n_slots: int, text_dim: int):
+        super().__init__()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.new_zeros(tokens.shape[:3])  # [B, N, T]
+
+
+class BySlot(nn.Module):
+    """A learned number a slot."""
+
+    def __init__(self, n_slots: int, text_dim: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_slots))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.logits[: tokens.shape[1], None].expand(tokens.shape[:3])  # [B, N, T]
+
+
+class ByContent(nn.Module):
+    """A learned linear function of the token, so that a picture that shows little can count little.
+
+    No bias: what is added to every prompt's score does not change a softmax over the prompts.
+    """
+
+    def __init__(self, n_slots: int, text_dim: int):
+        super().__init__()
+        self.linear = nn.Linear(text_dim, 1, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.linear(tokens).squeeze(-1)  # [B, N, T]
+
+
+# G = Σ_p w_p K'_p, U = Σ_p w_p V'_p
+def blend(x: Tensor, w: Tensor) -> Tensor:
+    return (w.unsqueeze(-1) * x).sum(1, keepdim=True)  # [B, N, T, C] -> [B, 1, T, C]
+
+
+# G = [K'_1 … K'_N], U = [V'_1 … V'_N]: one softmax over the N·T tokens
+def line_up(x: Tensor, w: Tensor) -> Tensor:
+    return x.flatten(1, 2).unsqueeze(1)  # [B, N, T, C] -> [B, 1, N·T, C]
+
+
+# Σ_p Softmax(QK'_pᵀ/√d)V'_p: N softmaxes, not of the form of (6)
+def keep_apart(x: Tensor, w: Tensor) -> Tensor:
+    return x  # [B, N, T, C]
+
+
+class Merge(NamedTuple):
+    score: type[nn.Module]
+    combine: Callable[[Tensor, Tensor], Tensor]
+    weights: Callable[[Tensor], Tensor | None] = lambda w: None  # w -> factors of the softmaxes [B, P]
+    seen: Callable[[Tensor], Tensor | None] = lambda w: None  # w -> keys of prompts that are there [B, T']
+
+
+MERGES: dict[str, Merge] = {
+    "mean": Merge(Equal, blend),
+    "weighted": Merge(BySlot, blend),
+    "gated": Merge(ByContent, blend),
+    "concat": Merge(Equal, line_up, seen=lambda w: w.flatten(1) > 0),
+    "sum": Merge(Equal, keep_apart, weights=lambda w: (w[..., 0] > 0).to(w)),
+    "average": Merge(Equal, keep_apart, weights=lambda w: w[..., 0]),
+}

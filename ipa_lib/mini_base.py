@@ -1,0 +1,309 @@
+"""The mini Stable Diffusion and its judges: real diffusers and transformers classes at a small size, trained from scratch.
+
+Pictures are uint8 [M,H,W,3] in memory and float [B,3,H,W] in −1…1 at a network's door. A `*_loss` is the loss of one
+step; `02_train_base.ipynb` drives it through `training.fit`. Weights are stored in float16, computed in float32.
+"""
+import copy
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as BPETokenizer
+from tqdm.auto import tqdm
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
+
+from .paths import atomic
+from .training import denoising_loss, fit, step_generator
+
+SIZE = 64              # side of a picture, pixels
+LATENT_CHANNELS = 8    # of 8 × 8 latents: twice SD's, because identity is lost in the autoencoder first
+TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
+EMBED_WIDTH = 128      # E, the image encoder's projection
+MAX_TOKENS = 32        # the longest caption has 25
+
+
+# --- the networks -------------------------------------------------------------------------------------------------
+
+def new_vae() -> AutoencoderKL:
+    """Autoencoder, 64 × 64 × 3 to 8 × 8 × 8."""
+    return AutoencoderKL(
+        block_out_channels=(24, 48, 96, 96), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=SIZE)
+
+
+def new_unet() -> UNet2DConditionModel:
+    """U-Net with cross-attention at both resolutions, 8 × 8 and 4 × 4: seven layers for the adapter."""
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
+        block_out_channels=(64, 128), down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2, cross_attention_dim=TEXT_WIDTH, attention_head_dim=4)
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's 1 000-step schedule."""
+    return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                         set_alpha_to_one=False, steps_offset=1)
+
+
+def new_tokenizer(captions: Sequence[str], vocab_size: int = 768) -> CLIPTokenizer:
+    """CLIP's byte-level tokenizer with merges learned from `captions`."""
+    bpe = BPETokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)])
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    every_byte = [*letters, *(letter + "</w>" for letter in letters)]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=letters, end_of_word_suffix="</w>",
+                                  show_progress=False)
+    bpe.train_from_iterator(captions, trainer)
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    words = dict.fromkeys([*every_byte, *("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"])
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=MAX_TOKENS)
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Two-layer CLIP text model of width `TEXT_WIDTH`."""
+    return CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=MAX_TOKENS, projection_dim=TEXT_WIDTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+
+
+def new_image_encoder() -> CLIPVisionModelWithProjection:
+    """CLIP vision model with 64 patches of 8 × 8 pixels."""
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=144, intermediate_size=576, num_hidden_layers=4, num_attention_heads=4, image_size=SIZE,
+        patch_size=8, projection_dim=EMBED_WIDTH))
+
+
+def new_image_processor() -> CLIPImageProcessorPil:
+    """Resize, crop and scale to −1…1, the range that every network here is trained on."""
+    return CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE},
+                                 image_mean=[0.5] * 3, image_std=[0.5] * 3)
+
+
+def new_resnet(widths: Sequence[int], depth: int, outputs: int) -> ResNetForImageClassification:
+    """ResNet of basic blocks whose `logits` are the judge's `outputs`."""
+    return ResNetForImageClassification(ResNetConfig(
+        embedding_size=widths[0], hidden_sizes=list(widths), depths=[depth] * len(widths), layer_type="basic",
+        num_labels=outputs))
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+def to_input(pictures: np.ndarray | torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """uint8 [B,H,W,3] to float [B,3,H,W] in −1…1; with a generator, each picture is mirrored with probability ½."""
+    x = torch.as_tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1                           # [B,3,H,W]
+    if generator is None:
+        return x
+    mirrored = torch.rand(len(x), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+def identity_batch(rows: Sequence[np.ndarray], people: int, pictures: int, generator: torch.Generator,
+                   ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers and labels, both [people · pictures]: `pictures` rows of each of `people` persons, no row twice."""
+    chosen = torch.randperm(len(rows), generator=generator)[:people].tolist()
+    picks = [torch.as_tensor(rows[i])[torch.randperm(len(rows[i]), generator=generator)[:pictures]] for i in chosen]
+    return torch.cat(picks), torch.arange(len(picks)).repeat_interleave(torch.tensor([len(p) for p in picks]))
+
+
+# --- the losses ---------------------------------------------------------------------------------------------------
+
+def edges(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vertical and horizontal differences of neighbouring pixels of [B,3,H,W]."""
+    return x.diff(dim=-2), x.diff(dim=-1)
+
+
+def vae_loss(vae: AutoencoderKL, x: torch.Tensor, generator: torch.Generator, kl_weight: float = 1e-5,
+             edge_weight: float = 1.0) -> torch.Tensor:
+    """Absolute error of pixels and of their edges, and a small KL term that keeps the latents near unit scale."""
+    posterior = vae.encode(x).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=generator)
+    decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()                     # [B,3,H,W]
+    edge_error = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(x), strict=True))
+    return F.l1_loss(decoded, x) + edge_weight * edge_error + kl_weight * posterior.kl().float().mean()
+
+
+# Supervised contrastive loss, Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation (2)
+def contrastive_loss(z: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
+    """Pulls embeddings `z` [B,D] of one label together and others apart; `labels` [B] must each occur twice or more."""
+    z = F.normalize(z.float(), dim=-1)
+    itself = torch.eye(len(z), dtype=torch.bool)
+    similarity = (z @ z.T / temperature).masked_fill(itself, float("-inf"))                         # [B,B]
+    log_p = similarity.log_softmax(dim=-1).masked_fill(itself, 0)
+    same = (labels[:, None] == labels) & ~itself
+    return -((log_p * same).sum(-1) / same.sum(-1)).mean()
+
+
+def judge_loss(logits: torch.Tensor, kinds: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy over kinds [B] (the classes of IS) and binary cross-entropy over attributes [B,A]."""
+    n_kinds = logits.shape[-1] - attributes.shape[-1]
+    kind_logits, attribute_logits = logits.float().split([n_kinds, attributes.shape[-1]], dim=-1)
+    return F.cross_entropy(kind_logits, kinds) + F.binary_cross_entropy_with_logits(attribute_logits, attributes)
+
+
+class ExponentialAverage:
+    """Exponential moving average of a module's parameters; what sampling uses, as in every latent diffusion."""
+
+    def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
+        self.parameters = [p for module in modules for p in module.parameters()]
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.decay, self.updates = decay, 0
+
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+
+    def copy_to_modules(self) -> None:
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            parameter.data.copy_(average)
+
+
+# --- the parts, each a stream of training steps ---------------------------------------------------------------------
+
+def train_vae(vae: AutoencoderKL, pictures: np.ndarray, steps: int, batch_size: int, seed: int) -> Iterator[dict]:
+    """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation."""
+    def loss_at(step: int) -> torch.Tensor:
+        generator = step_generator(seed, step)
+        rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
+        with half_precision():
+            return vae_loss(vae, to_input(pictures[rows], generator), generator)
+
+    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3)
+    vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
+
+
+@torch.no_grad()
+def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
+    """One over the deviation of the latents, Stable Diffusion's `scaling_factor`."""
+    return round(1 / vae.encode(to_input(pictures)).latent_dist.mode().std().item(), 4)
+
+
+def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
+                    rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
+                    attributes: torch.Tensor | None = None) -> Iterator[dict]:
+    """Streams a network that knows people apart: `people` × 4 pictures a step, contrastive over persons.
+
+    `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
+    that must read them off the embedding too, so that it also carries what the caption says.
+    """
+    def loss_at(step: int) -> torch.Tensor:
+        generator = step_generator(seed, step)
+        picked, labels = identity_batch(rows, people, 4, generator)
+        with half_precision():
+            z = embed(to_input(pictures[picked.numpy()], generator))                                # [B,D]
+            loss = contrastive_loss(z, labels)
+            if attributes is None:
+                return loss
+            return loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
+
+    yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05)
+    for module in modules:
+        module.eval()
+
+
+def train_judge(judge: ResNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
+                attributes: torch.Tensor, steps: int, batch_size: int, seed: int) -> Iterator[dict]:
+    """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
+    def loss_at(step: int) -> torch.Tensor:
+        generator = step_generator(seed, step)
+        rows = torch.randint(len(pictures), (batch_size,), generator=generator)
+        with half_precision():
+            logits = judge(to_input(pictures[rows.numpy()], generator)).logits
+        return judge_loss(logits, kinds[rows], attributes[rows])
+
+    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05)
+    judge.eval()
+
+
+def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
+               tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
+               drop_text: float = 0.1) -> Iterator[dict]:
+    """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,L], text encoder included.
+
+    The text is replaced by the `empty` one [L] with probability `drop_text`; the networks end as their moving average.
+    """
+    average = ExponentialAverage(unet, text_encoder)
+
+    def loss_at(step: int) -> torch.Tensor:
+        generator = step_generator(seed, step)
+        rows = torch.randint(len(latents), (batch_size,), generator=generator)
+        dropped = torch.rand(batch_size, generator=generator) < drop_text
+        text = text_encoder(torch.where(dropped[:, None], empty, tokens[rows])).last_hidden_state   # [B,L,D]
+        return denoising_loss(unet, scheduler, latents[rows], text, generator)
+
+    parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
+    for record in fit(parameters, loss_at, steps, lr=1e-3):
+        average.update()
+        yield record
+    average.copy_to_modules()
+    unet.eval(), text_encoder.eval()
+
+
+# --- on disk ------------------------------------------------------------------------------------------------------
+
+def half_precision() -> torch.autocast:
+    """bfloat16 autocast where the processor multiplies it in hardware, float32 elsewhere."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
+
+
+def finish(models: dict[str, torch.nn.Module], folder: Path, stream: Iterator[dict], recipe: dict,
+           train: bool = True) -> pd.DataFrame:
+    """Runs `stream` to its end and saves each of `models` (name -> module) as float16 safetensors in `folder/name`.
+
+    A part that is there by the very same `recipe` is left as it is, and with `train=False` so is any other. Returns
+    the training log {step, loss, lr}, thinned to 200 rows; empty where nothing is known.
+    """
+    recipe_file = folder / f"{next(iter(models))}.json"
+    made = json.loads(recipe_file.read_text()) if recipe_file.is_file() else {"log": []}
+    if not train or all(made.get(key) == value for key, value in recipe.items()):
+        return pd.DataFrame(made["log"])
+    start = time.monotonic()
+    log = list(tqdm(stream, total=recipe["steps"], desc=recipe_file.stem, mininterval=5))
+    for name, model in models.items():
+        save_part(model, folder / name)
+    made = recipe | {"seconds": round(time.monotonic() - start), "log": log[:: max(1, len(log) // 200)]}
+    with atomic(recipe_file) as file:
+        file.write_text(json.dumps(made, indent=None))
+    return pd.DataFrame(made["log"])
+
+
+def save_part(model: torch.nn.Module, folder: Path) -> None:
+    """Stores a model's weights in float16; the model itself stays in float32."""
+    copy.deepcopy(model).half().save_pretrained(folder, safe_serialization=True)
+
+
+def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
+    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` that stock diffusers loads, judges beside it."""
+    half = torch.float16
+    StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=half),
+        unet=UNet2DConditionModel.from_pretrained(parts / "unet", torch_dtype=half),
+        text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder", dtype=half),
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(parts / "image_encoder", dtype=half),
+        tokenizer=tokenizer, scheduler=new_scheduler(), feature_extractor=new_image_processor(), safety_checker=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)
+    for judge in ("identity_judge", "attribute_judge"):
+        shutil.copytree(parts / judge, folder / judge, dirs_exist_ok=True)
+    (folder / "recipes").mkdir(exist_ok=True)
+    for recipe in parts.glob("*.json"):
+        shutil.copy(recipe, folder / "recipes" / recipe.name)

@@ -1,0 +1,498 @@
+"""Figures of the paper: from the tidy table, the training logs and pictures given as arrays; no torch.
+
+One function a figure: its name is the stem of the file and of the LaTeX label. A figure is drawn at its final
+width and included unscaled, so the font sizes here are those on the page. Colour is N in every figure, line
+style and marker tell the adapters apart.
+Letters: R people shown, K failure cases, N prompts, L values of lam; pictures are uint8 RGB [..., H, W, 3].
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from .paths import ROOT, atomic
+
+CM = 1 / 2.54  # inches in a centimetre
+WIDTH = 16.5  # cm, the text width of paper/preprint.sty
+HALF = 8.0  # cm, two figures side by side
+DPI = 300  # of the pictures inside a figure
+RC = {
+    **sns.axes_style("whitegrid", {"axes.edgecolor": "0.4", "grid.color": "0.9"}),
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "mathtext.fontset": "cm",
+    "pdf.fonttype": 42,
+    "pdf.compression": 9,
+}
+N_ORDER = (1, 2, 4, 8, 3, 6, 16, 5, 12, 7)  # which N takes which colour
+N_COLORS = dict(zip(N_ORDER, sns.color_palette("colorblind"), strict=True))
+STYLES = (
+    {"linestyle": "-", "marker": "o"},
+    {"linestyle": "--", "marker": "s"},
+    {"linestyle": ":", "marker": "^"},
+    {"linestyle": "-.", "marker": "D"},
+    {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "v"},
+)
+VARIANT = ["merge", "slots", "n_max", "random_n"]  # the seeds of one variant are averaged
+REFERENCES = {  # rows of the table that are not an adapter's: label and dashes
+    "real": ("реальные изображения", (0, (6, 2))),
+    "reconstruction": ("автокодировщик", (0, (3, 2))),
+    "other": ("подсказки другого человека", (0, (1, 1.5))),
+}
+MERGE_NAMES = {
+    "mean": "среднее",
+    "concat": "конкатенация",
+    "weighted": "веса по номеру",
+    "gated": "веса по содержанию",
+    "sum": "сумма",
+}
+LABELS = {
+    "identity": "сходство личности (косинус)",
+    "text": "признаки текста, %",
+    "fid": "FID",
+    "kid": r"KID $\times\,10^3$",
+    "is": "IS",
+}
+SCALES = {"text": 100, "top1": 100, "kid": 1000}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw with the paper's settings and leave the caller's matplotlib alone."""
+
+    @wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with plt.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def save(fig: Figure, path: str | Path, notebook: str = "", commit: str | None = None) -> Path:
+    """Write a vector PDF without dates: the same figure gives the same bytes. `commit` defaults to git's."""
+    subject = f"notebook={notebook} commit={_commit() if commit is None else commit}"
+    metadata = {"Title": Path(path).stem, "Subject": subject, "CreationDate": None}
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in matplotlib's own fonts
+    with plt.rc_context(RC), atomic(path) as temporary:
+        fig.savefig(temporary, format="pdf", dpi=DPI, metadata=metadata)
+    return Path(path)
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    asked = subprocess.run(command, capture_output=True, text=True)
+    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
+
+
+# ---- figures over lam --------------------------------------------------------------------------------------
+
+
+@styled
+def identity_vs_lam(table: pd.DataFrame) -> Figure:
+    """Identity similarity to held-out pictures over λ, with both ceilings and both floors."""
+    fig, ax = _panels(1, height=7.2)
+    _over_lam(ax, table, "identity")
+    _references(ax, table, "identity", ("real", "reconstruction", "other"))
+    _floor(ax, table, "identity")
+    return _with_legend(fig, columns=2, outside="right")
+
+
+@styled
+def fid_vs_lam(table: pd.DataFrame) -> Figure:
+    """KID and FID over λ; the title names the network behind the features and the number of samples."""
+    fig, axes = _panels(2, height=7.2)
+    for ax, metric in zip(axes, ("kid", "fid"), strict=True):
+        _over_lam(ax, table, metric)
+        _references(ax, table, metric, ("real", "reconstruction"))
+        ax.set_title(_judged(table, metric))
+    return _with_legend(fig, columns=3)
+
+
+@styled
+def is_vs_lam(table: pd.DataFrame) -> Figure:
+    """Inception score over λ, half the text width."""
+    return _half_over_lam(table, "is")
+
+
+@styled
+def text_vs_lam(table: pd.DataFrame) -> Figure:
+    """Share of the caption's attributes that the judge confirms, over λ, half the text width."""
+    return _half_over_lam(table, "text")
+
+
+def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
+    fig, ax = _panels(1, height=8.4, width=HALF)
+    _over_lam(ax, table, metric)
+    _references(ax, table, metric, ("real", "reconstruction"))
+    ax.set_title(_judged(table, metric))
+    return _with_legend(fig, columns=1)
+
+
+def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
+    """One line per adapter and N: mean over seeds, people's interval as a band, every seed a dot."""
+    for name, style, rows in _variants(_samples(table, metric)):
+        for n, cell in rows.groupby("n_refs"):
+            mean = _scaled(cell, metric).groupby("lam")[["value", "low", "high"]].mean()
+            ax.plot(mean.index, mean["value"], color=color(n), label=f"$N = {n:g}$: {name}", **style)
+            ax.fill_between(mean.index, mean["low"], mean["high"], color=color(n), alpha=0.15, linewidth=0)
+            _seed_dots(ax, cell["lam"], _scaled(cell, metric)["value"], cell["seed"], color(n))
+    ax.set_xticks(sorted(_samples(table, metric)["lam"].unique()))
+    _label(ax, r"вес изображений $\lambda$", LABELS[metric])
+
+
+# ---- figures over N ----------------------------------------------------------------------------------------
+
+
+@styled
+def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> Figure:
+    """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one).
+
+    Only the floors are drawn: at the scale of the ceilings the intervals could not be read.
+    """
+    lams = list(dict.fromkeys(lams))
+    fig, axes = _panels(len(lams), height=7.0, sharey=True)
+    for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
+        _over_n(ax, table, "identity", lam)
+        _references(ax, table, "identity", ("other",))
+        _floor(ax, table, "identity")
+        ax.set_title(rf"$\lambda = {_tex_number(lam)}$")
+        ax.label_outer()
+    return _with_legend(fig, columns=3)
+
+
+@styled
+def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
+    """KID and FID over the number of prompts at one λ."""
+    fig, axes = _panels(2, height=6.6)
+    for ax, metric in zip(axes, ("kid", "fid"), strict=True):
+        _over_n(ax, table, metric, lam)
+        _references(ax, table, metric, ("real", "reconstruction"))
+        ax.set_title(_judged(table, metric))
+    return _with_legend(fig, columns=3)
+
+
+def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
+    """One grey line per adapter through a marker per N in N's colour; bars are the people's intervals."""
+    rows = _scaled(_at_lam(_samples(table, metric), lam), metric)
+    step = 0.04 * rows["n_refs"].max()  # aside, so that the intervals of two adapters at one N stay apart
+    for shift, (name, style, cell) in zip(cycle((0, step, -step)), _variants(rows)):  # noqa: B905
+        mean = cell.groupby("n_refs")[["value", "low", "high"]].mean()
+        at = mean.index.to_numpy() + shift
+        ax.plot(at, mean["value"], color="0.45", label=name, **style)
+        for x, n, (value, low, high) in zip(at, mean.index, mean.to_numpy(), strict=True):
+            ends = [[max(value - low, 0)], [max(high - value, 0)]]
+            ax.errorbar(x, value, ends, color=color(n), capsize=2.5, elinewidth=1.2)
+            ax.plot(x, value, color=color(n), marker=style["marker"], markersize=5, linestyle="none")
+        _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"], "0.3")
+    ax.set_xticks(sorted(rows["n_refs"].unique()))
+    ax.margins(x=0.12)
+    _label(ax, "число подсказок $N$", LABELS[metric])
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+@styled
+def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50) -> Figure:
+    """Loss (4) on training people, smoothed over `window` steps, and on validation people.
+
+    `logs`: name of the adapter -> its log with columns step, loss and (sometimes) val_loss.
+    """
+    if not logs:
+        raise ValueError("training_curves: no training log was given")
+    fig, axes = _panels(2, height=6.2)
+    tones = sns.color_palette("cividis", len(logs))
+    for (name, log), tone, style in zip(logs.items(), tones, cycle(STYLES)):  # noqa: B905 styles repeat
+        log = log.reindex(columns=["step", "loss", "val_loss"])
+        train = log.dropna(subset=["loss"])
+        smooth = train["loss"].rolling(window, min_periods=1, center=True).mean()
+        axes[0].plot(train["step"], smooth, color=tone, linewidth=1.1)
+        val = log.dropna(subset=["val_loss"])
+        axes[1].plot(val["step"], val["val_loss"], color=tone, label=name, **style)
+    axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
+    axes[1].set_title("проверочные люди")
+    for ax in axes:
+        _label(ax, "шаг обучения", "функция потерь (4)")
+    axes[1].set_ylabel("")
+    return _with_legend(fig, columns=2)
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------
+
+
+@styled
+def sample_grid(
+    prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, lams: Sequence[float], size: float = 1.9
+) -> Figure:
+    """A row a person: the N prompts on grey | the held-out target x_0 | the samples over λ.
+
+    prompts [R, N, H, W, 3], truths [R, H, W, 3], samples [R, L, H, W, 3] uint8; lams: L numbers;
+    size: the largest side of a picture on the page in cm.
+    """
+    people, n = _stacked("prompts", prompts, 5)[:2]
+    _same("truths", _stacked("truths", truths, 4)[:1], (people,))
+    _same("samples", _stacked("samples", samples, 5)[:2], (people, len(lams)))
+    grid = Grid(columns=n + 1 + len(lams), rows=people, gaps={n: 0.3, n + 1: 0.3}, size=size)
+    grid.shade(0, n)
+    grid.head(0, n, "подсказки" if n > 1 else "подсказка")
+    grid.head(n, n + 1, "цель $x_0$")
+    for column, lam in enumerate(lams, start=n + 1):
+        grid.head(column, column + 1, rf"$\lambda = {_tex_number(lam)}$")
+    for row in range(people):
+        for column, picture in enumerate([*prompts[row], truths[row], *samples[row]]):
+            grid.show(row, column, picture)
+    return grid.fig
+
+
+def worst_cases(
+    scores: pd.DataFrame, adapter: str, n_refs: int, lam: float = 1.0, count: int = 8
+) -> pd.DataFrame:
+    """The rule behind `failure_cases`: the `count` lowest identity scores of one cell, lowest first."""
+    cell = scores[(scores["adapter"] == adapter) & (scores["n_refs"] == n_refs)]
+    cell = _at_lam(cell, lam)
+    return cell.sort_values(["identity", "person", "sample"]).head(count).reset_index(drop=True)
+
+
+@styled
+def failure_cases(
+    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.9
+) -> Figure:
+    """A column a case of `worst_cases`: sample with its score, target x_0, the N prompts on grey.
+
+    cases: K rows with identity, n_refs, lam; prompts [K, N, H, W, 3], truths and samples [K, H, W, 3] uint8.
+    """
+    count, n = _stacked("prompts", prompts, 5)[:2]
+    _same("cases", (len(cases),), (count,))
+    _same("truths", _stacked("truths", truths, 4)[:1], (count,))
+    _same("samples", _stacked("samples", samples, 4)[:1], (count,))
+    gaps = {1: 0.5, 2: 0.3}
+    grid = Grid(columns=count, rows=n + 2, row_gaps=gaps, size=size, margin=0.55, title=_rule(cases))
+    grid.shade_rows(2, n + 2)
+    for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, "подсказки")):
+        grid.side(start, stop, name)
+    for column, score in enumerate(cases["identity"]):
+        for row, picture in enumerate([samples[column], truths[column], *prompts[column]]):
+            grid.show(row, column, picture)
+        grid.under(0, column, _number(round(score, 3)))
+    return grid.fig
+
+
+def _rule(cases: pd.DataFrame) -> str:
+    n, lam = cases["n_refs"].iloc[0], cases["lam"].iloc[0]
+    return rf"наименьшие значения сходства личности при $N = {n:g}$, $\lambda = {_tex_number(lam)}$"
+
+
+class Grid:
+    """Pictures of one side length within the text's width, with gaps, headings, grey grounds; in cm."""
+
+    def __init__(self, columns, rows, gaps=None, row_gaps=None, size=1.9, margin=0.0, title=""):
+        self.gaps, self.row_gaps, self.margin = gaps or {}, row_gaps or {}, margin
+        self.pad = 0.06
+        self.side_cm = min(size, (WIDTH - margin - sum(self.gaps.values()) - 2 * self.pad) / columns)
+        self.top = 0.5 if title or gaps else 0.1
+        self.width = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
+        self.height = self.top + rows * self.side_cm + sum(self.row_gaps.values()) + 2 * self.pad
+        self.columns, self.rows = columns, rows
+        self.fig = plt.figure(figsize=(self.width * CM, self.height * CM))
+        if title:
+            self.fig.text(0.5, self._y(self.top / 2), title, ha="center", va="center")
+
+    def left(self, column: int) -> float:
+        gaps = sum(gap for before, gap in self.gaps.items() if before <= column)
+        return self.margin + self.pad + column * self.side_cm + gaps
+
+    def upper(self, row: int) -> float:
+        gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
+        return self.top + self.pad + row * self.side_cm + gaps
+
+    def show(self, row: int, column: int, picture: np.ndarray) -> None:
+        inner = self.side_cm - 2 * self.pad
+        x, y = self.left(column) + self.pad, self.upper(row) + self.pad
+        box = (x / self.width, self._y(y + inner), inner / self.width, inner / self.height)
+        ax = self.fig.add_axes(box)
+        ax.imshow(_resized(picture, round(inner * CM * DPI)), interpolation="none", aspect="auto")
+        ax.set_axis_off()
+
+    def head(self, start: int, stop: int, text: str) -> None:
+        middle = (self.left(start) + self.left(stop - 1) + self.side_cm) / 2
+        self.fig.text(middle / self.width, self._y(self.top / 2), text, ha="center", va="center")
+
+    def side(self, start: int, stop: int, text: str) -> None:
+        middle = (self.upper(start) + self.upper(stop - 1) + self.side_cm) / 2
+        x = self.margin / 2 / self.width
+        self.fig.text(x, self._y(middle), text, rotation=90, ha="center", va="center")
+
+    def under(self, row: int, column: int, text: str) -> None:
+        middle = self.left(column) + self.side_cm / 2
+        y = self.upper(row) + self.side_cm + 0.2
+        self.fig.text(middle / self.width, self._y(y), text, ha="center", va="center", fontsize=7.5)
+
+    def shade(self, start: int, stop: int) -> None:
+        """Grey ground behind columns start … stop - 1."""
+        self._ground(self.left(start), self.upper(0), self.left(stop - 1), self.upper(self.rows - 1))
+
+    def shade_rows(self, start: int, stop: int) -> None:
+        """Grey ground behind rows start … stop - 1."""
+        self._ground(self.left(0), self.upper(start), self.left(self.columns - 1), self.upper(stop - 1))
+
+    def _ground(self, x: float, y: float, last_x: float, last_y: float) -> None:
+        wide, tall = last_x + self.side_cm - x, last_y + self.side_cm - y
+        corner = (x / self.width, self._y(y + tall))
+        size = (wide / self.width, tall / self.height)
+        place = {"transform": self.fig.transFigure, "zorder": -1}  # behind the pictures
+        ground = Rectangle(corner, *size, facecolor="0.86", edgecolor="none", **place)
+        self.fig.add_artist(ground)
+
+    def _y(self, cm: float) -> float:
+        """Centimetres from the top -> figure fraction from the bottom."""
+        return 1 - cm / self.height
+
+
+def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+    # uint8 [H, W, 3] => uint8 [side, side, 3]
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _stacked(name: str, pictures: np.ndarray, dimensions: int) -> tuple[int, ...]:
+    pictures = np.asarray(pictures)
+    if pictures.dtype != np.uint8 or pictures.ndim != dimensions or pictures.shape[-1] != 3:
+        expected = f"uint8 pictures with {dimensions} dimensions, the last of 3"
+        raise ValueError(f"{name}: expected {expected}, got {pictures.dtype} {list(pictures.shape)}")
+    return pictures.shape
+
+
+def _same(name: str, got, expected) -> None:
+    if got != expected:
+        raise ValueError(f"{name}: expected {expected} of them to go with the others, got {got}")
+
+
+# ---- the table ---------------------------------------------------------------------------------------------
+
+
+def color(n_refs: float) -> tuple[float, float, float]:
+    """The colour of N, the same in every figure."""
+    return N_COLORS.get(int(n_refs), (0.3, 0.3, 0.3))
+
+
+def variant_name(merge: str, slots: str, n_max: float, random_n) -> str:
+    """What a legend calls an adapter: its merge, the N it was trained for, and `shared` slots."""
+    sign = r"\leq" if _true(random_n) else "="
+    shared = ", общие матрицы" if slots == "shared" else ""
+    return rf"{MERGE_NAMES.get(merge, merge)}, обучен на $n {sign} {n_max:g}${shared}"
+
+
+def _true(value) -> bool:
+    return str(value) in ("True", "1", "1.0")
+
+
+def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    rows = table[table["metric"] == metric]
+    if rows.empty:
+        raise ValueError(f"table: no rows of metric {metric!r}, only {sorted(set(table['metric']))}")
+    return rows
+
+
+def _samples(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    rows = _rows(table, metric)
+    return rows[~rows["adapter"].isin(REFERENCES)]
+
+
+def _variants(rows: pd.DataFrame) -> Iterator[tuple[str, dict, pd.DataFrame]]:
+    groups = rows.groupby(VARIANT, sort=False)
+    for style, (key, cell) in zip(cycle(STYLES), groups):  # noqa: B905 styles repeat
+        yield variant_name(*key), style, cell
+
+
+def _at_lam(rows: pd.DataFrame, lam: float) -> pd.DataFrame:
+    cell = rows[np.isclose(rows["lam"].astype(float), lam)]
+    if cell.empty:
+        raise ValueError(f"table: no rows at lam = {lam:g}, only {sorted(set(rows['lam'].dropna()))}")
+    return cell
+
+
+def _scaled(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    columns = ["value", "low", "high"]
+    return rows.assign(**{name: rows[name].astype(float) * SCALES.get(metric, 1) for name in columns})
+
+
+def _judged(table: pd.DataFrame, metric: str) -> str:
+    """'mini attribute judge, 200 изображений': no score without its network and count."""
+    rows = _samples(table, metric)
+    judges = ", ".join(map(str, rows["judge"].dropna().unique()))
+    counts = rows["count"].dropna().astype(int)
+    count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"
+    return f"{judges}, {count} изображений"
+
+
+# ---- axes --------------------------------------------------------------------------------------------------
+
+
+def _panels(columns: int, height: float, width: float = WIDTH, sharey: bool = False):
+    size = (width * CM, height * CM)
+    return plt.subplots(1, columns, figsize=size, layout="constrained", sharey=sharey)
+
+
+def _label(ax: Axes, x: str, y: str) -> None:
+    ax.set(xlabel=x, ylabel=y)
+    ax.xaxis.set_major_formatter(lambda value, _: _number(value))
+    ax.yaxis.set_major_formatter(lambda value, _: _number(value))
+
+
+def _number(value: float) -> str:
+    """A number with the decimal comma and a real minus: -0.25 -> −0,25."""
+    return f"{value:.6g}".replace(".", ",").replace("-", "−")
+
+
+def _tex_number(value: float) -> str:
+    return f"{value:.6g}".replace(".", "{,}")
+
+
+def _references(ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
+    rows = _scaled(_rows(table, metric), metric)
+    for name in names:
+        label, dashes = REFERENCES[name]
+        cell = rows[rows["adapter"] == name]
+        if len(cell):
+            ax.axhline(cell["value"].mean(), color="0.25", linestyle=dashes, linewidth=1.0, label=label)
+
+
+def _floor(ax: Axes, table: pd.DataFrame, metric: str) -> None:
+    rows = _at_lam(_scaled(_samples(table, metric), metric), 0.0)
+    label = r"$\lambda = 0$: только текст"
+    ax.axhline(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
+
+
+def _seed_dots(ax: Axes, x: pd.Series, y: pd.Series, seeds: pd.Series, tone) -> None:
+    if seeds.nunique() > 1:
+        ax.plot(x, y, color=tone, marker=".", markersize=3, alpha=0.6, linestyle="none")
+
+
+def _with_legend(fig: Figure, columns: int, outside: str = "lower") -> Figure:
+    """One legend for all panels, outside of them."""
+    named = [pair for ax in fig.axes for pair in zip(*ax.get_legend_handles_labels(), strict=True)]
+    found = {label: handle for handle, label in named}
+    place = {"lower": "outside lower center", "right": "outside right center"}[outside]
+    fig.legend(found.values(), found.keys(), loc=place, ncols=1 if outside == "right" else columns)
+    return fig

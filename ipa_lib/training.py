@@ -1,0 +1,126 @@
+"""Training: the loss of the paper, equations (1) and (4), and one loop that every part of the report is trained with.
+
+Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
+"""
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch.optim.lr_scheduler import LambdaLR
+
+WEIGHT_DECAY = 0.01  # of AdamW, as in the published training of the IP-Adapter
+P_DROP = 0.05        # of text, of images, and of both
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """A CPU random stream that depends on (seed, step) alone, so that a resumed run draws what an unbroken one draws."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
+    """Learning-rate factor: linear from 0 to 1 over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    def factor(step: int) -> float:
+        ramp = min(1.0, (step + 1) / max(warmup, 1))
+        return ramp * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item())
+    return factor
+
+
+def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch.Tensor], steps: int, lr: float,
+        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None) -> Iterator[dict]:
+    """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
+
+    A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` returns the scalar loss of that
+    step. Raises FloatingPointError naming the step when the loss is not finite.
+    """
+    accelerator = accelerator or Accelerator()
+    parameters = list(parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    schedule = LambdaLR(optimizer, warmup_cosine(steps, warmup=min(100, steps // 10 + 1)))
+    optimizer, schedule = accelerator.prepare(optimizer, schedule)
+    for step in range(steps):
+        loss = loss_at(step)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower lr or look at that step's pictures")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        lr_now = schedule.get_last_lr()[0]
+        schedule.step()
+        optimizer.zero_grad()
+        yield {"step": step, "loss": loss.item(), "lr": lr_now}
+
+
+# Equation (1), x_t = α_t x_0 + σ_t ε
+def add_noise(scheduler, x_0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Noised latents x_t [B,c,h,w] of `x_0` at integer times `t` [B], with the scheduler's α_t and σ_t."""
+    return scheduler.add_noise(x_0, eps, t)
+
+
+# Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values
+def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, generator: torch.Generator,
+                   **condition) -> torch.Tensor:
+    """Mean squared error of ε_θ itself (not of the guided ε̂) for latents `x_0` [B,c,h,w] and text states [B,L,D].
+
+    `condition` goes to the U-Net's attention processors: `image_kv` and `lam` of `ipa_lib.attention`.
+    """
+    eps = torch.randn(x_0.shape, generator=generator).to(x_0)                                       # [B,c,h,w]
+    t = torch.randint(scheduler.config.num_train_timesteps, (len(x_0),), generator=generator).to(x_0.device)
+    x_t = add_noise(scheduler, x_0, eps, t)
+    prediction = unet(x_t, t, text, cross_attention_kwargs=condition or None).sample                # [B,c,h,w]
+    return F.mse_loss(prediction.float(), eps.float())
+
+
+# --- the adapter ----------------------------------------------------------------------------------------------------
+
+def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tensor, generator: torch.Generator,
+                    p: float = P_DROP) -> tuple[torch.Tensor, torch.Tensor]:
+    """Text [B,L,D] and embeddings [B,N,E] with text, images and both dropped, each with probability `p`.
+
+    One joint draw for all N images of a sample. A dropped text is the empty one, dropped images are zero embeddings:
+    the unconditional branch that equation (5) samples with.
+    """
+    u = torch.rand(len(text), generator=generator).to(text.device)
+    no_text, no_images = (u < p) | (u > 1 - p), (u > p) & (u < 2 * p) | (u > 1 - p)
+    return (torch.where(no_text[:, None, None], empty, text),
+            torch.where(no_images[:, None, None], torch.zeros_like(embeds), embeds))
+
+
+# Equation (4)
+def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], generator: torch.Generator,
+                 p_drop: float = P_DROP) -> torch.Tensor:
+    """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them."""
+    target, refs, mask = (batch[name].to(features.latents.device) for name in ("target", "refs", "mask"))
+    text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, generator, p_drop)
+    return denoising_loss(unet, scheduler, features.latents[target], text, generator,
+                          image_kv=adapter(embeds, mask), lam=1.0)
+
+
+@torch.no_grad()
+def validation_loss(adapter, unet, scheduler, features, sets) -> float:
+    """Mean loss over the fixed `sets` of unseen people, with fixed noise and times and nothing dropped."""
+    losses = [adapter_loss(adapter, unet, scheduler, features, sets[i], step_generator(2**20, i), 0.0)
+              for i in range(len(sets))]
+    return torch.stack(losses).mean().item()
+
+
+def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float = 1e-4, seed: int = 0,
+                  validate_every: int = 50, accelerator: Accelerator | None = None) -> Iterator[dict]:
+    """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
+
+    `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
+    attention attached. Raises ValueError if a parameter of the U-Net asks for gradients.
+    """
+    if any(p.requires_grad for p in unet.parameters()):
+        raise ValueError("unet: frozen parameters were expected; call unet.requires_grad_(False) first")
+    accelerator = accelerator or Accelerator()
+    unet, features = unet.to(accelerator.device), features.to(accelerator.device)
+    adapter = accelerator.prepare(adapter)
+
+    def loss_at(step: int) -> torch.Tensor:
+        return adapter_loss(adapter, unet, scheduler, features, sets[step], step_generator(seed, step))
+
+    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator):
+        if record["step"] % validate_every == 0 or record["step"] == len(sets) - 1:
+            record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets)
+        yield record

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# environment.sh VENV [test]: a virtual environment with the pinned packages, ipa_lib itself and, for the tests, theirs.
+# uv installs if it is there, pip otherwise. Run again, it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+venv=$1; extra=${2:-}
+cpu_index=https://download.pytorch.org/whl/cpu
+
+stop() { echo "$*" >&2; exit 1; }
+
+find_python() {
+    local name
+    for name in python3.11 python3.12 python3.13 python3; do
+        "$name" -c 'import sys; assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null && return
+    done
+    stop "Python 3.11 or newer is needed, and neither python3.11, python3.12, python3.13 nor python3 is one:" \
+         "install it (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv) and run this again"
+}
+
+make_venv() {
+    local python package
+    "$venv/bin/python" -c 'import pip' 2>/dev/null && return
+    python=$(find_python)
+    package=$("$python" -c 'import sys; print("python{}.{}-venv".format(*sys.version_info))')
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        apt_install "$package" || stop "$python can't make virtual environments: sudo apt-get install $package"
+    fi
+    echo "making $venv with $("$python" --version)" >&2
+    "$python" -m venv --clear "$venv"
+}
+
+# uv does not read the configuration of pip: a mirror or a folder of wheels set there serves uv too.
+share_pip_settings() {
+    local links index
+    links=${PIP_FIND_LINKS:-$("$venv/bin/pip" config get global.find-links 2>/dev/null || true)}
+    index=${PIP_INDEX_URL:-$("$venv/bin/pip" config get global.index-url 2>/dev/null || true)}
+    [ -z "$links" ] || export UV_FIND_LINKS=${UV_FIND_LINKS:-$(echo "$links" | tr ' ' ',')}
+    [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+}
+
+install() {
+    if uv --version >/dev/null 2>&1; then
+        uv pip install --quiet --python "$venv/bin/python" "$@"
+    else
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    fi
+}
+
+reachable() { # within 15 seconds
+    timeout 20 "$venv/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=15)' "$1/torch/" \
+        2>/dev/null
+}
+
+# PyTorch's own index has wheels without CUDA; the default index has them for macOS alone.
+install_torch() {
+    local pin; pin=$(cat requirements/torch.txt)
+    "$venv/bin/python" -c "from importlib.metadata import version as v; assert v('torch').split('+')[0] == '${pin#*==}'" \
+        2>/dev/null && return
+    if [ "$(uname)" = Linux ] && ! nvidia-smi >/dev/null 2>&1 && reachable "$cpu_index"; then
+        install --index-url "$cpu_index" "$pin" && return
+    fi
+    install "$pin"
+}
+
+make_venv
+share_pip_settings
+export IMMUTABLES_EXT=0 # where there is no wheel of it, build it without a C compiler
+echo "installing the packages of requirements/ (the first time takes some minutes)" >&2
+install --no-deps -r requirements/base.txt
+install_torch
+[ "$extra" != test ] || install --no-deps -r requirements/test.txt
+install --no-deps --no-build-isolation --editable .

@@ -1,0 +1,27 @@
+# Sourced by the scripts beside it, from the root of the repository.
+
+# apt_install PACKAGE…: through apt, as root or by a sudo that asks nothing; 1 where that can't be done.
+apt_install() {
+    local root=() get
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || root=(sudo -n)
+    "${root[@]}" true 2>/dev/null || return 1
+    get=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
+    "${get[@]}" update >/dev/null 2>&1 || true
+    "${get[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+tex_packages="latexmk texlive-latex-recommended texlive-lang-cyrillic texlive-fonts-recommended cm-super"
+
+# The program that can typeset Russian: latexmk with TeX Live's Cyrillic fonts, else Tectonic (conda); 1 without.
+tex_tool() {
+    if command -v latexmk >/dev/null && kpsewhich t2acmr.fd sfrm1000.pfb microtype.sty >/dev/null 2>&1; then
+        echo latexmk
+    else
+        command -v tectonic
+    fi
+}
+
+tex_missing() {
+    echo "TeX is missing, so the paper can't be typeset (all else is made): sudo apt-get install $tex_packages"
+}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# requirements/*.in => requirements/*.txt: every version and hash pinned, torch left out (it is installed apart).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v uv >/dev/null || { echo "pins need uv: python3 -m pip install uv" >&2; exit 1; }
+
+compile() {
+    uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" \
+        --overrides <(echo "torch; sys_platform == 'nowhere'") --no-emit-package torch "$@"
+}
+
+cd requirements
+compile base.in torch.in --output-file base.txt
+compile test.in --constraints base.txt --output-file test.txt

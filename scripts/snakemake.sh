@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# snakemake, safe to run again after a crash or a kill. The system's lock dies with the processes that hold it, so while
+# we hold it a lock of Snakemake's own is stale and may go. What a failed notebook says in one line is said again last.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+mkdir -p .run
+exec 9>.run/lock
+if command -v flock >/dev/null && ! flock -n 9; then
+    echo "another run is using this folder: wait for its end, or stop it" >&2
+    exit 75
+fi
+
+export IPA_FAILURES=$PWD/.run/failures
+rm -f "$IPA_FAILURES"
+[ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
+snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "$@"
+status=$?
+[ ! -s "$IPA_FAILURES" ] || cat - "$IPA_FAILURES" <<<"" >&2
+exit $status

@@ -1,0 +1,359 @@
+"""Attaching, λ, and equation (6) against plain loops in float64."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0, IPAdapterAttnProcessor2_0
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.attention import ImageTextAttention, attach, attached, concat, detach
+from ipa_lib.merge import MERGES
+
+SOME_MISSING = torch.tensor([[True, True, True], [False, True, True], [True, False, False]])
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return tiny.unet()
+
+
+@pytest.fixture
+def attached_unet(unet):
+    with attached(unet):
+        yield unet
+
+
+# --- λ = 0 is the base model, bit for bit ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("lam", [0, 0.0, -0.0, torch.zeros(()), torch.zeros(3)], ids=repr)
+def test_zero_lam_is_the_base_bitwise(unet, merge, lam):
+    args = tiny.inputs(3)
+    base = unet(*args).sample
+    with attached(unet):
+        kv = tiny.adapter(unet, 3, merge)(tiny.embeddings(3, 3), SOME_MISSING)
+        assert torch.equal(tiny.run(unet, args, kv, lam), base)
+        assert not torch.equal(tiny.run(unet, args, kv, 1.0), base)
+
+
+def test_attached_without_prompts_is_the_base_bitwise(unet):
+    args = tiny.inputs(2)
+    base = unet(*args).sample
+    with attached(unet):
+        assert torch.equal(unet(*args).sample, base)
+
+
+def test_zero_for_one_sample_leaves_that_sample_bitwise(unet):
+    args = tiny.inputs(3)
+    base = unet(*args).sample
+    with attached(unet):
+        kv = tiny.adapter(unet, 2)(tiny.embeddings(3, 2))
+        mixed = tiny.run(unet, args, kv, torch.tensor([0.7, 0.0, 1.0]))
+    assert torch.equal(mixed[1], base[1])
+    assert not torch.equal(mixed[0], base[0])
+
+
+# --- λ -----------------------------------------------------------------------------------------------------
+
+
+def test_lam_per_sample_is_one_run_per_lam(attached_unet):
+    args, lams = tiny.inputs(3), torch.tensor([0.25, 1.0, -0.5])
+    kv = tiny.adapter(attached_unet, 2, "concat")(tiny.embeddings(3, 2))
+    together = tiny.run(attached_unet, args, kv, lams)
+    for i, lam in enumerate(lams.tolist()):
+        alone = tiny.run(attached_unet, [x[i : i + 1] for x in args], kv[i : i + 1], lam)
+        assert (together[i : i + 1] - alone).abs().max() < 1e-5
+
+
+def test_half_a_batch_of_lams_serves_both_halves_of_guidance(attached_unet):
+    args, lams = tiny.inputs(4), torch.tensor([0.3, 1.2])
+    kv = tiny.adapter(attached_unet, 2).guided(tiny.embeddings(2, 2))
+    half, whole = (tiny.run(attached_unet, args, kv, x) for x in (lams, lams.repeat(2)))
+    assert torch.equal(half, whole)
+
+
+@pytest.mark.parametrize("lam", ["1", None, math.nan, math.inf, 1j, [1.0, 2.0]], ids=repr)
+def test_lam_that_is_no_number_is_refused(attached_unet, lam):
+    kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(2, 1))
+    with pytest.raises(ValueError, match="^lam: a finite number"):
+        tiny.run(attached_unet, tiny.inputs(2), kv, lam)
+
+
+@pytest.mark.parametrize("shape", [(3,), (0,), (4, 1)])
+def test_lam_of_another_length_is_refused(attached_unet, shape):
+    kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(4, 1))
+    with pytest.raises(ValueError, match="lam: one value for each of 4 samples"):
+        tiny.run(attached_unet, tiny.inputs(4), kv, torch.ones(shape))
+
+
+# --- attach and detach -------------------------------------------------------------------------------------
+
+
+def test_detach_restores_the_very_processors(unet):
+    before = dict(unet.attn_processors)
+    attach(unet)
+    assert all(new is not before[key] for key, new in unet.attn_processors.items())
+    detach(unet)
+    assert list(unet.attn_processors) == list(before)
+    assert all(new is before[key] for key, new in unet.attn_processors.items())
+
+
+def test_attached_detaches_after_an_error(unet):
+    before = dict(unet.attn_processors)
+    with pytest.raises(RuntimeError, match="inside"), attached(unet):
+        raise RuntimeError("inside")
+    assert unet.attn_processors == before
+
+
+def test_attaching_twice_is_an_error_and_changes_nothing(attached_unet):
+    before = dict(attached_unet.attn_processors)
+    with pytest.raises(ValueError, match="has an adapter already"):
+        attach(attached_unet)
+    assert attached_unet.attn_processors == before
+
+
+def test_attaching_over_an_adapter_of_diffusers_is_an_error():
+    unet = tiny.unet()
+    layer = next(k for k in unet.attn_processors if "attn2" in k)
+    unet.set_attn_processor({**unet.attn_processors, layer: IPAdapterAttnProcessor2_0(32, tiny.TEXT)})
+    with pytest.raises(ValueError, match="has an adapter already .IPAdapterAttnProcessor2_0"):
+        attach(unet)
+
+
+def test_attaching_to_another_kind_of_layer_is_an_error():
+    unet = tiny.unet()
+    unet.mid_block.attentions[0].transformer_blocks[0].attn2.rescale_output_factor = 2.0
+    with pytest.raises(ValueError, match="mid_block.*attn2 .* is not the plain cross-attention"):
+        attach(unet)
+    assert all(isinstance(p, AttnProcessor2_0) for p in unet.attn_processors.values())
+
+
+def test_detaching_from_a_bare_unet_is_an_error(unet):
+    with pytest.raises(ValueError, match="no adapter is attached"):
+        detach(unet)
+
+
+def test_processors_hold_nothing(attached_unet):
+    keys = copy.deepcopy(attached_unet).state_dict().keys()
+    assert keys == tiny.unet().state_dict().keys()
+    for key, p in attached_unet.attn_processors.items():
+        if isinstance(p, ImageTextAttention):
+            assert vars(p).keys() == {"name", "base"} and f"{p.name}.processor" == key
+
+
+def test_no_warning_for_the_extra_arguments(attached_unet, caplog):
+    kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(1, 1))
+    diffusers_log = "diffusers.models.attention_processor"
+    with caplog.at_level("WARNING", logger=diffusers_log):
+        tiny.run(attached_unet, tiny.inputs(1), kv, 0.5)
+    assert not caplog.records
+
+
+def test_wrong_batch_and_foreign_layers_are_refused(attached_unet):
+    kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(2, 1))
+    with pytest.raises(ValueError, match=r"2 samples for a batch of 4; for guidance use adapter.guided"):
+        tiny.run(attached_unet, tiny.inputs(4), kv)
+    foreign = MultiImageAdapter({"elsewhere.attn2": 32}, tiny.EMBED, tiny.TEXT, 1)(tiny.embeddings(4, 1))
+    with pytest.raises(ValueError, match="nothing for layer down_blocks.0"):
+        tiny.run(attached_unet, tiny.inputs(4), foreign)
+
+
+def test_text_mask_reaches_the_text_attention(unet):
+    x, t, text = tiny.inputs(2)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0]])
+    shorter = unet(x[:1], t[:1], text[:1, :4]).sample
+    with attached(unet):
+        kv = tiny.adapter(unet, 1)(tiny.embeddings(2, 1))
+        given_kv = {"image_kv": kv, "lam": torch.zeros(2)}
+        masked = unet(x, t, text, encoder_attention_mask=mask, cross_attention_kwargs=given_kv).sample
+    assert (masked[:1] - shorter).abs().max() < 1e-5
+
+
+# --- other precisions and machinery ------------------------------------------------------------------------
+
+
+def test_float32_adapter_in_a_bfloat16_unet():
+    unet = tiny.unet()
+    exact = tiny.adapter(unet, 2)(tiny.embeddings(2, 2))
+    args = tiny.inputs(2)
+    with attached(unet):
+        full = tiny.run(unet, args, exact)
+        unet.to(torch.bfloat16)
+        x, t, text = args
+        halves = [
+            tiny.run(unet, (x.bfloat16(), t, text.bfloat16()), kv) for kv in (exact, exact.to(torch.bfloat16))
+        ]
+    assert halves[0].dtype == torch.bfloat16
+    assert torch.equal(*halves)
+    assert (halves[0].float() - full).abs().max() < 0.05  # 8 bits of mantissa on outputs of about 1
+
+
+def test_autocast(attached_unet):
+    adapter, args, embeds = tiny.adapter(attached_unet, 2, "gated"), tiny.inputs(2), tiny.embeddings(2, 2)
+    full = tiny.run(attached_unet, args, adapter(embeds))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = tiny.run(attached_unet, args, adapter(embeds))
+    assert (half.float() - full).abs().max() < 0.05
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    unet, grads = tiny.unet().train(), []
+    attach(unet)
+    for checkpoint in (False, True):
+        adapter = tiny.adapter(unet, 2)
+        if checkpoint:
+            unet.enable_gradient_checkpointing()
+        tiny.run(unet, tiny.inputs(2), adapter(tiny.embeddings(2, 2))).square().mean().backward()
+        grads.append([p.grad for p in adapter.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*grads, strict=True))
+
+
+def test_compiles_without_a_break(attached_unet):
+    adapter, args = tiny.adapter(attached_unet, 2, "concat"), tiny.inputs(2)
+    layer = attached_unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    x, text = torch.randn(2, 5, 32), args[2]
+    kv = adapter(tiny.embeddings(2, 2), torch.tensor([[True, False], [True, True]]))
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    for lam in (1.0, 0.5, torch.tensor([0.5, 0.0])):
+        expected = layer(x, text, image_kv=kv, lam=lam)
+        assert torch.allclose(compiled(x, text, image_kv=kv, lam=lam), expected, atol=1e-6)
+    torch._dynamo.reset()
+
+
+# --- batches of ImageKV ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_rows_of_a_batch_are_batches(attached_unet, merge):
+    adapter, embeds = tiny.adapter(attached_unet, 3, merge), tiny.embeddings(3, 3)
+    whole = adapter(embeds, SOME_MISSING)
+    parts = [
+        adapter(embeds[i : i + 1], SOME_MISSING[i : i + 1]) for i in range(3)
+    ]  # the first misses nothing
+    rows = torch.tensor([2, 0, 0, 1])
+    for joined, same in [(concat(parts), whole), (concat([parts[i] for i in rows]), whole[rows])]:
+        args = tiny.inputs(len(same))
+        difference = tiny.run(attached_unet, args, joined) - tiny.run(attached_unet, args, same)
+        assert difference.abs().max() < 1e-5
+    for g, _ in whole.repeat_interleave(2).layers.values():
+        assert torch.equal(g[0], g[1]) and len(g) == len(whole.repeat_interleave(2)) == 6
+
+
+def test_what_does_not_fit_is_not_joined(unet):
+    kvs = [tiny.adapter(unet, n, "concat")(tiny.embeddings(1, n)) for n in (1, 2)]
+    with pytest.raises(ValueError, match="differ in layers, widths or number of prompts"):
+        concat(kvs)
+
+
+# --- equation (6) in plain loops ---------------------------------------------------------------------------
+
+
+def softmax(scores):
+    exps = [math.exp(s - max(scores)) for s in scores]
+    return [e / sum(exps) for e in exps]
+
+
+def softmax_qk_v(q, keys, values):
+    """Softmax(QKᵀ/√d)V for one query of one head."""
+    weights = softmax([q @ k / math.sqrt(len(q)) for k in keys])
+    return sum(w * v for w, v in zip(weights, values, strict=True))
+
+
+def tokens_of(adapter, embed):
+    p = {name: x.numpy() for name, x in adapter.projection.state_dict().items()}
+    rows = (p["proj.weight"] @ embed + p["proj.bias"]).reshape(adapter.tokens, -1)
+    normal = [(r - r.mean()) / math.sqrt(r.var() + 1e-5) for r in rows]
+    return [n * p["norm.weight"] + p["norm.bias"] for n in normal]
+
+
+def shares(adapter, merge, prompts, c, t):
+    """Weight of token t of each prompt."""
+    if merge == "weighted":
+        return softmax([adapter.score.logits[p].item() for p in prompts])
+    if merge == "gated":
+        return softmax([adapter.score.linear.weight[0].numpy() @ c[p][t] for p in prompts])
+    return [1 / len(prompts)] * len(prompts)
+
+
+def image_term(adapter, merge, q, heads, prompts, c, k, v):
+    cut = [k[p][t][heads] for p in prompts for t in range(len(c[p]))]
+    cut_v = [v[p][t][heads] for p in prompts for t in range(len(c[p]))]
+    if merge == "concat":
+        return softmax_qk_v(q, cut, cut_v)
+    if merge in ("sum", "average"):
+        each = [softmax_qk_v(q, [x[heads] for x in k[p]], [x[heads] for x in v[p]]) for p in prompts]
+        return sum(each) / (len(prompts) if merge == "average" else 1)
+    g, u = [], []
+    for t in range(adapter.tokens):
+        w = shares(adapter, merge, prompts, c, t)
+        g.append(sum(s * k[p][t] for s, p in zip(w, prompts, strict=True))[heads])
+        u.append(sum(s * v[p][t] for s, p in zip(w, prompts, strict=True))[heads])
+    return softmax_qk_v(q, g, u)
+
+
+def oracle(attn, adapter, x, text, embeds, mask, lam):
+    """Z'' of one sample, straight from the paper: x [L, C], text [S, D], embeds [N, E] -> [L, C]."""
+    w_q, w_k, w_v = (m.weight.numpy() for m in (attn.to_q, attn.to_k, attn.to_v))
+    own = adapter.layers["attn2"]
+    slot = [p if adapter.slots == "own" else 0 for p in range(len(embeds))]
+    prompts = [p for p in range(len(embeds)) if mask[p]]
+    c = {p: tokens_of(adapter, embeds[p]) for p in prompts}
+    k = {p: [own.to_k[slot[p]].numpy() @ token for token in c[p]] for p in prompts}
+    v = {p: [own.to_v[slot[p]].numpy() @ token for token in c[p]] for p in prompts}
+    rows = []
+    for query in x:
+        z = []
+        for h in range(attn.heads):
+            d = len(w_q) // attn.heads
+            heads = slice(h * d, (h + 1) * d)
+            q = (w_q @ query)[heads]
+            z_text = softmax_qk_v(q, [(w_k @ s)[heads] for s in text], [(w_v @ s)[heads] for s in text])
+            z.append(z_text + lam * image_term(adapter, adapter.merge, q, heads, prompts, c, k, v))
+        rows.append(attn.to_out[0].weight.numpy() @ np.concatenate(z) + attn.to_out[0].bias.numpy())
+    return np.stack(rows)
+
+
+@torch.no_grad()
+@settings(max_examples=60, derandomize=True)
+@given(
+    merge=st.sampled_from(list(MERGES)),
+    slots=st.sampled_from(["own", "shared"]),
+    heads=st.integers(1, 3),
+    d=st.integers(1, 4),
+    length=st.integers(1, 4),
+    text_dim=st.integers(2, 6),
+    tokens=st.integers(1, 3),
+    n_slots=st.integers(1, 4),
+    lam=st.floats(-2, 2),
+    data=st.data(),
+)
+def test_equation_6_in_plain_loops(merge, slots, heads, d, length, text_dim, tokens, n_slots, lam, data):
+    n = data.draw(st.integers(1, n_slots))
+    masks = st.lists(st.booleans(), min_size=n, max_size=n).filter(any)
+    mask = torch.tensor([data.draw(masks), data.draw(masks)])
+    torch.manual_seed(0)
+    attn = Attention(heads * d, text_dim, heads, dim_head=d).double()
+    adapter = MultiImageAdapter({"attn2": heads * d}, 5, text_dim, n_slots, merge, slots, tokens)
+    tiny.shaken(adapter.double())
+    x, text, embeds = (torch.randn(2, a, b).double() for a, b in [(length, heads * d), (3, text_dim), (n, 5)])
+    attn.set_processor(ImageTextAttention("attn2", attn.processor))
+    ours = attn(x, text, image_kv=adapter(embeds, mask), lam=lam)
+    for b in range(2):
+        loops = oracle(attn, adapter, x[b].numpy(), text[b].numpy(), embeds[b].numpy(), mask[b], lam)
+        assert np.abs(ours[b].numpy() - loops).max() < 1e-10
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("merge", MERGES)
+def test_what_an_empty_slot_holds_does_not_matter(attached_unet, merge):
+    adapter, embeds, args = tiny.adapter(attached_unet, 3, merge), tiny.embeddings(3, 3), tiny.inputs(3)
+    expected = tiny.run(attached_unet, args, adapter(embeds, SOME_MISSING))
+    spoiled = embeds.masked_fill(~SOME_MISSING.unsqueeze(-1), torch.nan)
+    assert torch.equal(tiny.run(attached_unet, args, adapter(spoiled, SOME_MISSING)), expected)

@@ -1,0 +1,221 @@
+"""config: profiles are read into what they mean, and every mistake is one line that names it."""
+
+import shlex
+
+import nbformat
+import papermill
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipa_lib import config
+from ipa_lib.merge import MERGES
+
+PARAMETERS = """\
+people: int = 100  # people of the test split
+lam: float = 1.0  # image weight
+merge: str = "mean"  # G and U
+random_n: bool = True  # n uniform in 1…n_max
+n_refs: list[int] = [1, 2, 4]  # numbers of prompts
+lams: list[float] = [0.0, 1.0]  # image weights
+"""
+
+
+def write_notebook(path, source=PARAMETERS, tags=("parameters",)):
+    cells = [nbformat.v4.new_markdown_cell("# Generate"), nbformat.v4.new_code_cell(source)]
+    cells[1].metadata["tags"] = list(tags)
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    write_notebook(tmp_path / "notebooks" / "05_generate.ipynb")
+    return tmp_path / "notebooks"
+
+
+@pytest.fixture
+def load(tmp_path, folder):
+    def load(text):
+        (tmp_path / "mine.yaml").write_text(text)
+        return config.load_profile(tmp_path / "mine.yaml", folder)
+
+    return load
+
+
+def one_line(error) -> str:
+    message = str(error.value)
+    assert message and "\n" not in message
+    return message
+
+
+# --- profiles that are right ---
+
+
+@pytest.mark.parametrize("name", config.profile_names())
+def test_every_profile_of_the_repository_loads(name):
+    profile = config.load_profile(name)
+    assert profile.name == name and profile.adapters and profile.lams
+
+
+def test_mini_is_the_defaults_of_the_notebooks():
+    assert config.load_profile("mini").notebooks == {}
+
+
+def test_the_names_of_the_merges_are_those_of_merge():
+    assert set(config.MERGES) == set(MERGES)
+
+
+def test_grid_is_the_product_of_its_lists(load):
+    profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]\nlams: [0, 0.5]")
+    assert len(profile.adapters) == 16
+    assert list(profile.adapters)[:3] == ["mean-own-n1-s0", "mean-own-n1-s1", "mean-own-n4-s0"]
+    assert profile.adapters["concat-shared-n4-s1"] == config.AdapterRun("concat", "shared", 4, False, 1, (4,))
+    assert profile.lams == (0.0, 0.5)
+
+
+def test_random_n_is_in_the_name(load):
+    profile = load("grid: [{merge: mean, n_max: 4, random_n: true, n_refs: [1, 2, 4]}]\nlams: [1]")
+    assert profile.adapters == {"mean-own-n4r-s0": config.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4))}
+
+
+def test_a_profile_holds_only_differences(load):
+    mini = config.load_profile("mini")
+    profile = load("notebooks: {05_generate: {people: 8}}")
+    assert (profile.adapters, profile.lams) == (mini.adapters, mini.lams)
+    assert load("").notebooks == {}
+    assert load("lams: [2]").lams == (2.0,)
+
+
+def test_values_and_flags_take_the_profile_then_the_rest(load):
+    profile = load("notebooks: {05_generate: {people: 8, lam: 1e-1}}")
+    assert profile.values("05_generate", people=9) == {"people": 9, "lam": 0.1}
+    assert profile.flags("05_generate", merge="concat") == "-p people 8 -p lam 0.1 -p merge concat"
+
+
+VALUES = st.fixed_dictionaries({}, optional={
+    "people": st.integers(),
+    "lam": st.floats(allow_nan=False, allow_infinity=False),
+    "merge": st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    "random_n": st.booleans(),
+    "n_refs": st.lists(st.integers()),
+    "lams": st.lists(st.floats(allow_nan=False, allow_infinity=False)),
+})  # fmt: skip
+
+
+@settings(deadline=None, max_examples=100)
+@given(VALUES)
+def test_flags_come_back_from_the_command_line_unchanged(tmp_path_factory, values):
+    folder = tmp_path_factory.getbasetemp()
+    if not (folder / "a.ipynb").exists():
+        write_notebook(folder / "a.ipynb")
+    words = shlex.split(config.Profile("x", {}, {}, (), folder).flags("a", **values))
+    pairs = dict(zip(words[1::3], words[2::3], strict=True))
+    assert config.check_values(folder / "a.ipynb", pairs) == values
+
+
+def test_parameters_are_those_that_papermill_sees(folder):
+    ours = config.parameters(folder / "05_generate.ipynb")
+    theirs = papermill.inspect_notebook(folder / "05_generate.ipynb")
+    assert {n: (p.kind, p.help) for n, p in ours.items()} == {
+        n: (p["inferred_type_name"], p["help"]) for n, p in theirs.items()
+    }
+    assert ours["lams"].default == [0.0, 1.0] and ours["merge"].default == "mean"
+
+
+# --- mistakes ---
+
+ENTRY = "{merge: mean, n_max: 4}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("grid: [{merge: mode, n_max: 4}]", "mine.yaml: grid[0]: merge: expected one of mean, concat, weighted, gated"),
+        ("grid: [{merge: mean, n_max: 4, slots: none}]", "grid[0]: slots: expected one of own, shared, got 'none'"),
+        ("grid: [{merge: mean, n_max: 0}]", "grid[0]: n_max: expected a whole number from 1 to 32, got 0"),
+        ("grid: [{merge: mean, n_max: 33}]", "n_max: expected a whole number from 1 to 32, got 33"),
+        ("grid: [{merge: mean, n_max: 2.0}]", "n_max: expected a whole number from 1 to 32, got 2.0"),
+        ("grid: [{merge: mean, n_max: true}]", "n_max: expected a whole number from 1 to 32, got True"),
+        ("grid: [{merge: mean, n_max: 4, seed: -1}]", "seed: expected a whole number from 0 to"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: [1, 8]}]", "n_refs: expected a whole number from 1 to 4, got 8"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: [1, 1]}]", "n_refs: 1 stands there twice"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: 2}]", "n_refs: expected list[int], got 2"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: []}]", "n_refs: expected at least one"),
+        ("grid: [{merge: [], n_max: 4}]", "merge: expected at least one"),
+        ("grid: [{merge: mean, n_max: 4, random_n: 7}]", "random_n: expected true or false, got 7"),
+        ("grid: [{merge: mean}]", "mine.yaml: grid[0]: n_max is missing"),
+        ("grid: [{merge: mean, nmax: 4}]", "unknown key 'nmax'; did you mean n_max?"),
+        (f"grid: [{ENTRY}, {ENTRY}]", "mine.yaml: grid: mean-own-n4-s0 stands there twice"),
+        ("grid: []", "mine.yaml: grid: expected a list of at least one entry, got []"),
+        ("grid: {merge: mean}", "grid: expected a list of at least one entry"),
+        ("grid: [mean]", "mine.yaml: grid[0]: expected `name: value` pairs, got 'mean'"),
+        ("lams: []", "mine.yaml: lams: expected at least one"),
+        ("lams: [0.0, .nan]", "mine.yaml: lams: expected a finite number, got nan"),
+        ("lams: [.inf]", "lams: expected a finite number, got inf"),
+        ("lams: [-0.5]", "lams: expected λ ≥ 0, got -0.5"),
+        ("lams: [much]", "lams: expected a finite number, got 'much'"),
+        ("lams: [true]", "lams: expected a finite number, got True"),
+        ("lams: 1.0", "lams: expected list[float], got 1.0"),
+        ("lams: [0, 0.0]", "lams: 0.0 stands there twice"),
+        ("lam: [1.0]", "mine.yaml: unknown key 'lam'; did you mean lams?"),
+        ("notebooks: {05_generat: {people: 8}}", "mine.yaml: unknown notebook '05_generat'; did you mean 05_generate?"),
+        ("notebooks: {05_generate: {poeple: 8}}", "mine.yaml: 05_generate: unknown parameter 'poeple'; did you mean people?"),
+        ("notebooks: {05_generate: {people: many}}", "mine.yaml: 05_generate: people: expected a whole number, got 'many'"),
+        ("notebooks: {05_generate: {people: 1.5}}", "people: expected a whole number, got 1.5"),
+        ("notebooks: {05_generate: {people: true}}", "people: expected a whole number, got True"),
+        ("notebooks: {05_generate: {merge: 3}}", "merge: expected text, got 3"),
+        ("notebooks: {05_generate: {n_refs: [1, x]}}", "n_refs: expected a whole number, got 'x'"),
+        ("notebooks: {05_generate: 8}", "mine.yaml: 05_generate: expected `name: value` pairs, got 8"),
+        ("notebooks: [05_generate]", "mine.yaml: notebooks: expected `name: value` pairs"),
+        ("- a list", "mine.yaml: expected `name: value` pairs"),
+        ("lams: [0.0,\ngrid: }", "mine.yaml, line 2: not YAML"),
+        ("when: !!python/object/apply:os.getcwd []", "mine.yaml, line 1: not YAML"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_one_line(load, text, said):
+    with pytest.raises(ValueError) as error:
+        load(text)
+    assert said in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["mni", "", "../configs/mini", "no/such.yaml", "m*"])
+def test_an_unknown_profile_is_one_line(name):
+    with pytest.raises(ValueError, match="no profile .* mini") as error:
+        config.load_profile(name)
+    one_line(error)
+
+
+def test_an_unknown_notebook_is_one_line(folder):
+    with pytest.raises(FileNotFoundError, match="05_generat in notebooks/; did you mean 05_generate") as error:
+        config.parameters(folder / "05_generat.ipynb")
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("people = 8", "expected `name: type = literal"),
+        ("people: int = 2 * 4", "got `people: int = 2 * 4`"),
+        ("people: int", "got `people: int`"),
+        ("import os", "got `import os`"),
+    ],
+)
+def test_a_parameters_cell_holds_literals_alone(tmp_path, source, said):
+    with pytest.raises(ValueError) as error:
+        config.parameters(write_notebook(tmp_path / "a.ipynb", source))
+    assert said in one_line(error) and "a.ipynb" in str(error.value)
+
+
+def test_a_notebook_without_parameters_cell_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="a.ipynb: expected one cell tagged 'parameters', got 0"):
+        config.parameters(write_notebook(tmp_path / "a.ipynb", tags=()))
+
+
+def test_the_command_line_says_what_a_profile_trains(capsys):
+    assert config.main(["smoke"]) == 0
+    assert "-s0: N = " in capsys.readouterr().out
+    assert config.main(["smok"]) == 1
+    assert capsys.readouterr().err == "no profile 'smok' in configs/; did you mean smoke?\n"

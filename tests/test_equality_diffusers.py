@@ -1,0 +1,174 @@
+"""Our outputs are those of diffusers' IP-Adapter, wherever it has a counterpart, to 1e-5 in float32.
+
+The counterpart is loaded by diffusers' own code on a copy of the U-Net, in the published format.
+"""
+
+import copy
+
+import pytest
+import tiny
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from ipa_lib.adapter import key
+from ipa_lib.attention import attached
+from ipa_lib.merge import MERGES
+
+LAMS = (0.6, 1.0, 1.7)
+
+
+def published(adapter, unet, slot=0):
+    """One slot of an adapter as the contents of a published checkpoint."""
+    weights = {}
+    for i, processor in enumerate(unet.attn_processors):
+        if "attn2" in processor:
+            layer = adapter.layers[key(processor.removesuffix(".processor"))]
+            weights[f"{i}.to_k_ip.weight"] = layer.to_k[slot].detach()
+            weights[f"{i}.to_v_ip.weight"] = layer.to_v[slot].detach()
+    return {"image_proj": adapter.projection.state_dict(), "ip_adapter": weights}
+
+
+def with_ip_adapters(unet, state_dicts):
+    unet = copy.deepcopy(unet)
+    unet._load_ip_adapter_weights(state_dicts)
+    return unet
+
+
+def theirs(unet, args, image_embeds, lam):
+    """Output of diffusers' IP-Adapters; `image_embeds` is a list of [B, images, E], one for each adapter."""
+    for processor in unet.attn_processors.values():
+        if hasattr(processor, "scale"):
+            processor.scale = [lam] * len(processor.scale)
+    return unet(*args, added_cond_kwargs={"image_embeds": image_embeds}).sample
+
+
+def ours(unet, adapter, args, embeds, lam):
+    with attached(unet):
+        return tiny.run(unet, args, adapter(embeds), lam)
+
+
+def assert_equal_but_not_base(a, b, base):
+    assert (a - b).abs().max() <= 1e-5
+    assert (a - base).abs().max() > 1e-2
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return tiny.unet()
+
+
+@pytest.fixture(scope="module")
+def args():
+    return tiny.inputs(3)
+
+
+@pytest.fixture(scope="module")
+def base(unet, args):
+    return unet(*args).sample
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("slots", ["own", "shared"])
+@pytest.mark.parametrize("merge", MERGES)
+def test_one_prompt_is_one_ip_adapter(unet, args, base, merge, slots):
+    adapter, embeds = tiny.adapter(unet, 3, merge, slots), tiny.embeddings(3, 1)
+    other = with_ip_adapters(unet, [published(adapter, unet)])
+    for lam in LAMS:
+        expected = theirs(other, args, [embeds], lam)
+        assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [2, 4])
+def test_shared_concat_is_one_adapter_given_n_images(unet, args, base, n):
+    adapter, embeds = tiny.adapter(unet, n, "concat", "shared"), tiny.embeddings(3, n)
+    other = with_ip_adapters(unet, [published(adapter, unet)])
+    for lam in LAMS:
+        expected = theirs(other, args, [embeds], lam)
+        assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("merge", ["sum", "average"])
+def test_own_sum_is_n_adapters_of_one_image_each(unet, args, base, merge, n):
+    adapter, embeds = tiny.adapter(unet, n, merge, "own"), tiny.embeddings(3, n)
+    other = with_ip_adapters(unet, [published(adapter, unet, slot) for slot in range(n)])
+    for lam in LAMS:
+        scale = lam / n if merge == "average" else lam
+        expected = theirs(other, args, list(embeds.split(1, dim=1)), scale)
+        assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [2, 4])
+def test_shared_mean_is_one_adapter_given_the_mean_of_the_tokens(unet, args, base, n):
+    adapter, embeds = tiny.adapter(unet, n, "mean", "shared"), tiny.embeddings(3, n)
+    other = with_ip_adapters(unet, [published(adapter, unet)])
+    other.encoder_hid_proj.image_projection_layers[0] = torch.nn.Identity()  # takes tokens, not embeddings
+    tokens = adapter.projection(embeds).mean(1, keepdim=True)  # [B, 1, T, D]
+    for lam in LAMS:
+        expected = theirs(other, args, [tokens], lam)
+        assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
+
+
+@torch.no_grad()
+def test_zero_lam_is_zero_scale_bitwise(unet, args, base):
+    adapter, embeds = tiny.adapter(unet, 1), tiny.embeddings(3, 1)
+    other = with_ip_adapters(unet, [published(adapter, unet)])
+    assert torch.equal(theirs(other, args, [embeds], 0.0), base)
+    assert torch.equal(ours(unet, adapter, args, embeds, 0.0), base)
+
+
+# --- through the stock pipeline ----------------------------------------------------------------------------
+
+
+def pipeline(unet):
+    """Text embeddings in, latents out: the denoising loop of the stock pipeline and nothing else."""
+    scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    parts = dict.fromkeys(["vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"])
+    pipe = StableDiffusionPipeline(**parts, unet=unet, scheduler=scheduler, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def generate(pipe, guidance, **images):
+    """Two texts, two pictures each, four steps."""
+    text = tiny.inputs(2)[2]
+    return pipe(
+        prompt_embeds=text,
+        negative_prompt_embeds=text.roll(1, 2),
+        latents=torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(7)),
+        height=64,
+        width=64,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        num_images_per_prompt=2,
+        output_type="latent",
+        **images,
+    ).images
+
+
+def load_into(pipe, state_dicts, lam):
+    """As from files on a disk: `load_ip_adapter` takes their contents too."""
+    n = len(state_dicts)
+    pipe.load_ip_adapter(state_dicts, subfolder=[""] * n, weight_name=[""] * n, image_encoder_folder=None)
+    pipe.set_ip_adapter_scale([lam] * n)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 7.5])
+@pytest.mark.parametrize("merge, slots, n", [("mean", "own", 1), ("concat", "shared", 3), ("sum", "own", 3)])
+def test_stock_pipeline_gives_the_same_latents(unet, merge, slots, n, guidance):
+    adapter, embeds = tiny.adapter(unet, n, merge, slots), tiny.embeddings(1, n)
+    text_only = generate(pipeline(unet), guidance)
+    with attached(unet), torch.no_grad():
+        kv = adapter.guided(embeds) if guidance > 1 else adapter(embeds)
+        images = {"image_kv": kv.repeat_interleave(4), "lam": 0.8}
+        mine = generate(pipeline(unet), guidance, cross_attention_kwargs=images)
+
+    pipe = pipeline(copy.deepcopy(unet))
+    each = embeds.split(1, dim=1) if merge == "sum" else [embeds]
+    load_into(pipe, [published(adapter, unet, slot) for slot in range(len(each))], 0.8)
+    given = [torch.cat([torch.zeros_like(e), e]) if guidance > 1 else e for e in each]
+    expected = generate(pipe, guidance, ip_adapter_image_embeds=given)
+    assert_equal_but_not_base(mine, expected, text_only)

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+
+from ipa_lib import celeba, features
+from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures
+from ipa_lib.captions import captions
+
+
+@pytest.fixture
+def cache(own_celeba, base, base_folder, tmp_path):
+    """A folder with the features of a set that a test may spoil, and a function that asks for them again."""
+    folder = tmp_path / "features"
+
+    def ask():
+        return features.cached_features(celeba.read_celeba(own_celeba), base, base_folder, folder, 64)
+
+    ask()
+    return folder, ask
+
+
+def stamp(folder):
+    return (folder / "features.safetensors").stat().st_mtime_ns
+
+
+def test_cached_features_equal_live_ones(stored, base):
+    table, cached = stored
+    rows = torch.tensor([5, 0, 17])
+    pictures = celeba.load_pictures(table.path.iloc[rows.tolist()], 64)
+    torch.testing.assert_close(cached.latents[rows], encode_pictures(base.vae, pictures), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cached.embeds[rows], embed_pictures(base, pictures), atol=1e-5, rtol=0)
+    texts = [captions(table)[i] for i in rows]
+    torch.testing.assert_close(cached.text(rows), encode_captions(base, texts), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cached.empty, encode_captions(base, [""])[0], atol=1e-5, rtol=0)
+
+
+def test_a_cache_that_matches_is_read(cache):
+    folder, ask = cache
+    before = stamp(folder)
+    ask()
+    assert stamp(folder) == before
+
+
+def test_a_changed_picture_makes_it_anew(cache, own_celeba):
+    folder, ask = cache
+    before, latents = stamp(folder), ask().latents[0]
+    pictures = sorted((own_celeba / "img_align_celeba").iterdir())
+    pictures[0].write_bytes(pictures[1].read_bytes())
+    assert not torch.equal(ask().latents[0], latents)
+    assert stamp(folder) != before
+
+
+def test_a_flipped_bit_makes_it_anew(cache):
+    folder, ask = cache
+    good, file = ask(), folder / "features.safetensors"
+    spoilt = bytearray(file.read_bytes())
+    spoilt[-100] ^= 1
+    file.write_bytes(spoilt)
+    assert torch.equal(ask().latents, good.latents)
+    assert torch.equal(features.read_features(folder).latents, good.latents)
+
+
+@pytest.mark.parametrize("key", ["data", "encoders", "size", "count"])
+def test_what_does_not_match_is_named(cache, key):
+    folder, _ = cache
+    expected = json.loads((folder / "manifest.json").read_text())
+    expected.pop("sha256")
+    assert features.fault(folder, expected) is None
+    assert features.fault(folder, expected | {key: "other"}).endswith(f"made from other {key}")
+
+
+def test_other_encoder_weights_are_noticed(own_celeba, base_folder, tmp_path):
+    import shutil
+
+    table = celeba.read_celeba(own_celeba)
+    other = shutil.copytree(base_folder, tmp_path / "base")
+    weights = other / "image_encoder" / "model.safetensors"
+    spoilt = bytearray(weights.read_bytes())
+    spoilt[-1] ^= 1
+    weights.write_bytes(spoilt)
+    ours, theirs = (features.fingerprint(table, folder, 64) for folder in (base_folder, other))
+    assert ours["encoders"] != theirs["encoders"] and ours["data"] == theirs["data"]
+
+
+def test_missing_features_say_what_to_run(own_celeba, base_folder, tmp_path):
+    with pytest.raises(ValueError, match="no cached features here; run notebooks/03_cache_features.ipynb"):
+        features.load_features(celeba.read_celeba(own_celeba), base_folder, tmp_path / "none", 64)

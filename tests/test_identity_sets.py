@@ -1,0 +1,272 @@
+"""Leave-one-out sets of equation (4): guards, counts, and the distribution of the draws."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch.utils.data import DataLoader
+
+from ipa_lib.celeba import read_celeba
+from ipa_lib.identity_sets import (
+    LeaveOneOutSets,
+    check_pictures_differ,
+    check_splits,
+    evaluation_sets,
+    group_by_person,
+)
+
+
+def table_of(counts):
+    """A table in which person 100 + i has counts[i] pictures, in a mixed order and with a foreign index."""
+    persons = np.random.default_rng(0).permutation(np.repeat(100 + np.arange(len(counts)), counts))
+    files = [f"{row:06d}.jpg" for row in range(len(persons))]
+    table = pd.DataFrame({"file": files, "path": files, "person": persons, "split": "train"})
+    return table.set_index(np.arange(len(table)) + 7)
+
+
+def groups_of(counts, min_pictures=1):
+    return group_by_person(table_of(counts), min_pictures)
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a) and a.keys() == b.keys()
+
+
+def same_rows(a, b):
+    return {p: own.tolist() for p, own in a.rows.items()} == {p: own.tolist() for p, own in b.rows.items()}
+
+
+sizes = st.lists(st.integers(1, 9), min_size=1, max_size=8)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(counts=sizes, least=st.integers(1, 9))
+def test_people_with_fewer_pictures_are_left_out_and_counted(counts, least):
+    table = table_of(counts)
+    if max(counts) < least:
+        with pytest.raises(ValueError, match=f"nobody has {least} pictures; .* is {max(counts)}$"):
+            group_by_person(table, least)
+        return
+    groups = group_by_person(table, least)
+    assert groups.left_out == sum(count < least for count in counts)
+    assert len(groups.rows) + groups.left_out == len(counts)
+    for person, rows in groups.rows.items():
+        assert rows.tolist() == np.flatnonzero(table["person"] == person).tolist()
+
+
+def test_rows_of_one_split_are_rows_of_the_whole_table(tiny_celeba):
+    pictures = read_celeba(tiny_celeba)
+    groups = group_by_person(pictures, 6, split="val")
+    assert sorted(groups.rows) == [9, 10] and groups.left_out == 0
+    rows = np.concatenate(list(groups.rows.values()))
+    assert set(pictures["person"].iloc[rows]) == {9, 10} and len(rows) == 12
+    with pytest.raises(ValueError, match="nobody has 6 pictures"):
+        group_by_person(pictures, 6, split="validation")
+
+
+def test_a_person_in_two_splits_is_refused(tiny_celeba):
+    pictures = read_celeba(tiny_celeba)
+    check_splits(pictures)
+    row = pictures.index[pictures["person"] == 5][2]
+    pictures.loc[row, "split"] = "test"
+    with pytest.raises(ValueError, match="^person 5 is in test and train; one split a person was expected$"):
+        check_splits(pictures)
+
+
+def test_byte_identical_pictures_of_a_person_are_dropped_and_counted(own_celeba):
+    pictures = read_celeba(own_celeba)
+    groups = group_by_person(pictures, 6)
+    untouched = check_pictures_differ(pictures, groups)
+    assert untouched.dropped == 0 and same_rows(untouched, groups)
+    first, second, *_ = groups.rows[3]
+    paths = pictures["path"].tolist()
+    with open(paths[second], "wb") as copy, open(paths[first], "rb") as original:
+        copy.write(original.read())
+    differing = check_pictures_differ(pictures, group_by_person(pictures, 5))
+    assert differing.rows[3].tolist() == [row for row in groups.rows[3] if row != second]
+    assert (differing.dropped, differing.left_out, len(differing.rows)) == (1, 0, 12)
+    stricter = check_pictures_differ(pictures, groups)
+    assert 3 not in stricter.rows and (stricter.dropped, stricter.left_out) == (1, 1)
+
+
+def test_given_hashes_are_used_instead_of_files():
+    table = table_of([3, 3])
+    groups = group_by_person(table, 1)
+    hashes = ["same" if person == 100 else str(row) for row, person in enumerate(table["person"])]
+    differing = check_pictures_differ(table, groups, hashes)
+    assert differing.rows[100].tolist() == groups.rows[100][:1].tolist()
+    assert differing.rows[101].tolist() == groups.rows[101].tolist() and differing.dropped == 2
+    with pytest.raises(ValueError, match="hashes: 5 for 6 pictures"):
+        check_pictures_differ(table, groups, hashes[1:])
+
+
+@given(
+    n_max=st.integers(1, 5),
+    batch=st.integers(1, 7),
+    seed=seeds,
+    step=st.integers(0, 999),
+    random_n=st.booleans(),
+)
+def test_a_set_holds_different_pictures_of_one_person(n_max, batch, seed, step, random_n):
+    table = table_of([6, 7, 9])
+    sets = LeaveOneOutSets(group_by_person(table, 6), n_max, batch, 1000, seed, random_n)
+    item, persons = sets[step], table["person"].to_numpy()
+    assert item["target"].shape == (batch,) and item["refs"].shape == item["mask"].shape == (batch, n_max)
+    assert [item[key].dtype for key in ("target", "refs", "mask")] == [torch.int64, torch.int64, torch.bool]
+    rows = zip(item["target"].tolist(), item["refs"].tolist(), item["mask"].tolist(), strict=True)
+    for target, refs, mask in rows:
+        n = sum(mask)
+        assert 1 <= n <= n_max and all(mask[:n]) and (random_n or n == n_max)
+        assert len({target, *refs[:n]}) == n + 1  # the target is no prompt, no prompt comes twice
+        assert set(refs[n:]) <= {refs[0]}
+        assert set(persons[refs]) == {persons[target]}
+
+
+@settings(max_examples=30)
+@given(people=st.integers(1, 9), batch=st.integers(1, 12), seed=seeds)
+def test_each_epoch_visits_each_person_once(people, batch, seed):
+    sets = LeaveOneOutSets(groups_of([2] * people), 1, batch, 40, seed)
+    visits = np.concatenate([sets.people_of(step) for step in range(40)])
+    epochs = visits[: len(visits) // people * people].reshape(-1, people)
+    assert (np.sort(epochs, axis=1) == 100 + np.arange(people)).all()
+
+
+def test_the_target_is_of_the_person_whose_turn_it_is():
+    table = table_of([3, 4, 5])
+    sets = LeaveOneOutSets(group_by_person(table, 3), 2, 4, 20, seed=0)
+    for step in range(20):
+        assert table["person"].iloc[sets[step]["target"].tolist()].tolist() == sets.people_of(step)
+
+
+def test_the_order_of_people_changes_with_epoch_and_seed():
+    groups = groups_of([2] * 20)
+    orders = [LeaveOneOutSets(groups, 1, 20, 2, seed).people_of(step) for seed in (0, 1) for step in (0, 1)]
+    assert len(set(map(tuple, orders))) == 4
+
+
+def test_sets_depend_on_seed_and_step_alone():
+    groups = groups_of([6] * 5)
+    one, other = (LeaveOneOutSets(groups, 4, 8, 50, seed=3, random_n=True) for _ in range(2))
+    forward = [one[step] for step in range(50)]
+    np.random.seed(0)
+    torch.manual_seed(0)
+    assert all(same(other[step], forward[step]) for step in reversed(range(50)))
+    longer = LeaveOneOutSets(groups, 4, 8, 99, seed=3, random_n=True)
+    assert same(longer[49], forward[49])
+    assert not same(LeaveOneOutSets(groups, 4, 8, 50, seed=4, random_n=True)[0], forward[0])
+    assert not same(forward[0], forward[5])  # 40 samples later the same people come, with other pictures
+
+
+def test_worker_processes_change_nothing():
+    sets = LeaveOneOutSets(groups_of([6] * 5), 4, 8, 12, seed=3, random_n=True)
+    alone, shared = (list(DataLoader(sets, batch_size=None, num_workers=workers)) for workers in (0, 2))
+    assert len(alone) == len(shared) == 12
+    assert all(map(same, alone, shared))
+
+
+def test_iteration_ends_with_the_last_step():
+    sets = LeaveOneOutSets(groups_of([3]), 1, 1, 5, seed=0)
+    assert len(list(sets)) == len(sets) == 5
+    with pytest.raises(IndexError):
+        sets[-1]
+
+
+@pytest.mark.parametrize("random_n", [False, True])
+def test_every_picture_is_target_and_prompt_of_each_slot_equally_often(random_n):
+    sets = LeaveOneOutSets(groups_of([5]), 3, 4000, 1, seed=1, random_n=random_n)
+    item = sets[0]
+    columns = [
+        item["target"],
+        *(refs[mask] for refs, mask in zip(item["refs"].T, item["mask"].T, strict=True)),
+    ]
+    for column in columns:
+        assert chisquare(np.bincount(column, minlength=5)).pvalue > 1e-3
+    pairs = item["target"] * 5 + item["refs"][:, 0]  # 20 ordered pairs of different pictures
+    counts = np.bincount(pairs, minlength=25).reshape(5, 5)
+    assert chisquare(counts[~np.eye(5, dtype=bool)]).pvalue > 1e-3 and not counts.diagonal().any()
+
+
+def test_random_n_is_uniform():
+    item = LeaveOneOutSets(groups_of([5]), 4, 4000, 1, seed=1, random_n=True)[0]
+    counts = np.bincount(item["mask"].sum(1), minlength=5)
+    assert counts[0] == 0 and chisquare(counts[1:]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_max": 5}, "n_max = 5 needs 6 pictures; person 101 has 5"),
+        ({"n_max": 0}, "n_max = 0; at least 1"),
+        ({"batch_size": 0}, "batch_size = 0; at least 1"),
+        ({"steps": -1}, "steps = -1; at least 0"),
+        ({"seed": -1}, "seed = -1; 0 to"),
+        ({"seed": 2**32}, "seed = 4294967296; 0 to"),
+    ],
+)
+def test_arguments_out_of_range_are_named(changed, message):
+    arguments = {"n_max": 4, "batch_size": 2, "steps": 3, "seed": 0}
+    LeaveOneOutSets(groups_of([6, 5]), **arguments)
+    with pytest.raises(ValueError, match=message):
+        LeaveOneOutSets(groups_of([6, 5]), **arguments | changed)
+
+
+@settings(max_examples=50)
+@given(
+    counts=st.lists(st.integers(4, 9), min_size=1, max_size=6),
+    n_max=st.integers(1, 3),
+    samples=st.integers(1, 7),
+    seed=seeds,
+)
+def test_evaluation_keeps_prompts_and_held_out_pictures_apart(counts, n_max, samples, seed):
+    groups = groups_of(counts)
+    sets = evaluation_sets(groups, n_max, samples, seed)
+    assert list(sets.columns) == ["person", "sample", "target", "prompts", "held_out"]
+    assert sorted(sets["person"].unique()) == sorted(groups.rows)
+    for person, own in sets.groupby("person"):
+        assert own["sample"].tolist() == list(range(samples))
+        assert own["prompts"].nunique() == own["held_out"].nunique() == 1
+        prompts, held_out = own["prompts"].iloc[0], own["held_out"].iloc[0]
+        assert len(prompts) == n_max and sorted(prompts + held_out) == groups.rows[person].tolist()
+        assert set(own["target"]) <= set(held_out)
+        assert own["target"].nunique() == min(samples, len(held_out))
+
+
+def test_evaluation_sets_are_stable_where_they_are_compared():
+    groups = groups_of([6, 7, 8, 9, 6])
+    sets = evaluation_sets(groups, 3, 2, seed=5)
+    assert sets.equals(evaluation_sets(groups, 3, 2, seed=5))
+    assert not sets.equals(evaluation_sets(groups, 3, 2, seed=6))
+    assert sets[:4].equals(evaluation_sets(groups, 3, 2, seed=5, people=2))
+    fewer = evaluation_sets(groups, 1, 2, seed=5)
+    assert fewer["person"].equals(sets["person"])
+    assert [long[:1] for long in sets["prompts"]] == fewer["prompts"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"people": 3}, "people = 3; 1 to 2 was expected"),
+        ({"people": 0}, "people = 0; 1 to 2 was expected"),
+        ({"samples": 0}, "samples = 0; at least 1"),
+        ({"n_max": 5}, "n_max = 5 needs 6 pictures; person 101 has 5"),
+        ({"seed": -1}, "seed = -1; 0 to"),
+    ],
+)
+def test_impossible_evaluation_sets_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation_sets(groups_of([6, 5]), **{"n_max": 2, "samples": 1, "seed": 0} | changed)
+
+
+def test_other_prompts_are_another_persons_and_nothing_else_changes(tiny_celeba):
+    table = celeba.read_celeba(tiny_celeba)
+    sets = evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
+    other = with_prompts(sets, "other")
+    whose = [table.person[list(rows)].unique() for rows in other.prompts]
+    assert all(len(w) == 1 and w[0] != person for w, person in zip(whose, other.person, strict=True))
+    assert other.drop(columns="prompts").equals(sets.drop(columns="prompts"))
+    assert with_prompts(sets, "own").equals(sets)
+    with pytest.raises(ValueError, match="own or other"):
+        with_prompts(sets, "nobody")

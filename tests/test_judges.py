@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ipa_lib import captions, celeba, evaluation, galleries, judges
+from ipa_lib.identity_sets import evaluation_sets, group_by_person
+
+
+@pytest.fixture(scope="module")
+def judge(base_folder):
+    return judges.load_judges(base_folder)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
+
+
+def test_shapes_and_unit_length(judge, pictures):
+    seen = judge.look(pictures)
+    assert seen.identity.shape == (5, 128) and seen.class_logits.shape == (5, judges.KINDS)
+    assert seen.attribute_logits.shape == (5, len(captions.CAPTIONED)) and seen.features.shape == (5, 16)
+    np.testing.assert_allclose(np.linalg.norm(seen.identity, axis=1), 1, atol=1e-5)
+
+
+def test_a_picture_is_judged_alike_in_any_batch(judge, pictures):
+    whole, alone = judge.look(pictures), judge.look(pictures[3:4])
+    np.testing.assert_allclose(whole.identity[3], alone.identity[0], atol=1e-5)
+
+
+def test_what_is_mentioned_is_what_the_caption_says():
+    bearded = dict.fromkeys(captions.CAPTIONED, False) | {"Eyeglasses": True}
+    shaven = dict.fromkeys(captions.CAPTIONED, False) | {"No_Beard": True, "Smiling": True}
+    said = pd.DataFrame(judges.mentioned(pd.DataFrame([bearded, shaven])), columns=captions.CAPTIONED)
+    assert said.loc[0, said.loc[0]].index.tolist() == ["No_Beard", "Eyeglasses"]
+    assert said.loc[1, said.loc[1]].index.tolist() == ["Smiling"]
+    assert captions.caption(bearded) == "a photo of a person with a beard and glasses"
+
+
+def test_kinds_are_all_different_and_in_range():
+    hair = [*captions.HAIR, None]
+    rows = [
+        dict.fromkeys(captions.CAPTIONED, False) | {"No_Beard": beard, "Eyeglasses": glasses} | {name: True}
+        for name in hair
+        for beard in (False, True)
+        for glasses in (False, True)
+    ]
+    numbers = judges.kinds(pd.DataFrame(rows))
+    assert sorted(numbers) == list(range(judges.KINDS))
+
+
+def test_a_missing_judge_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="identity_judge: no judge here"):
+        judges.load_judges(tmp_path)
+
+
+def test_targets_and_prompts_are_not_in_the_reference(stored, judge):
+    table = stored[0]
+    sets = evaluation_sets(group_by_person(table, 4, "test"), 2, 2, seed=0)
+    reference = evaluation.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
+    for person, rows in sets.groupby("person"):
+        rest = set(rows.held_out.iloc[0]) - set(rows.target)
+        shown = judge.look(celeba.load_pictures(table.path.loc[sorted(rest)], 64)).identity
+        assert len(reference.held_out[person]) == 6 - 2 - 2 == len(rest)
+        np.testing.assert_allclose(
+            np.sort(reference.held_out[person], axis=0), np.sort(shown, axis=0), atol=1e-5
+        )
+
+
+def test_a_person_without_a_free_picture_is_named(stored, judge):
+    table = stored[0]
+    sets = evaluation_sets(group_by_person(table, 4, "test"), 4, 2, seed=0)
+    with pytest.raises(ValueError, match="every held-out picture is a target"):
+        evaluation.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)

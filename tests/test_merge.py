@@ -1,0 +1,157 @@
+"""Properties of G and U: weights that sum to 1, prompts in any order, prompts repeated, prompts missing."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import shaken
+
+from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.attention import attend_images
+from ipa_lib.merge import MERGES, share
+
+TEXT, EMBED, HEADS, WIDTH = 6, 5, 2, 8
+FEW = settings(max_examples=25, derandomize=True)
+CONVEX = [m for m in MERGES if m != "sum"]  # those whose second term is a weighted mean of values
+ORDERLESS = [m for m in MERGES if m != "weighted"]  # those where nothing belongs to a slot but the matrices
+
+
+@st.composite
+def masks(draw, rows=2, most=4):
+    n = draw(st.integers(1, most))
+    row = st.lists(st.booleans(), min_size=n, max_size=n).filter(any)
+    return torch.tensor([draw(row) for _ in range(rows)])
+
+
+def toy(merge, slots, n_slots, tokens=3):
+    torch.manual_seed(0)
+    return shaken(MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens).double())
+
+
+def embeddings(batch, n, seed=1):
+    return torch.randn(batch, n, EMBED, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def image_term(adapter, embeds, mask=None):
+    """Softmax(QGᵀ/√d)U for fixed queries, [B, H, L, d]."""
+    kv = adapter(embeds, mask)
+    q = torch.randn(1, HEADS, 5, WIDTH // HEADS, generator=torch.Generator().manual_seed(2)).double()
+    return attend_images(q.expand(len(embeds), -1, -1, -1), *kv.layers["layer"], kv.weights, kv.seen)
+
+
+def assert_close(a, b):
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@FEW
+@given(mask=masks(), merge=st.sampled_from(list(MERGES)))
+def test_weights_sum_to_one_and_a_missing_prompt_has_none(mask, merge):
+    adapter = toy(merge, "own", mask.shape[1])
+    w = share(adapter.score(adapter.projection(embeddings(*mask.shape))), mask)
+    assert w.shape == (*mask.shape, adapter.tokens)
+    assert_close(w.sum(1), torch.ones_like(w[:, 0]))
+    assert (w[~mask] == 0).all() and (w[mask] > 0).all()
+
+
+@pytest.mark.parametrize("merge", ["weighted", "gated"])
+@pytest.mark.parametrize("slots", ["own", "shared"])
+def test_learned_weights_start_as_mean(merge, slots):
+    torch.manual_seed(0)
+    fresh = MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, 3, merge, slots).double()
+    with torch.no_grad():
+        fresh.layers["layer"].to_k.normal_()
+        fresh.layers["layer"].to_v.normal_()
+    mean = MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, 3, "mean", slots).double()
+    mean.load_state_dict({k: v for k, v in fresh.state_dict().items() if not k.startswith("score")})
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert torch.equal(image_term(fresh, embeddings(2, 3), mask), image_term(mean, embeddings(2, 3), mask))
+
+
+@pytest.mark.parametrize("slots", ["own", "shared"])
+@pytest.mark.parametrize("present", [None, [[True, False, False]]])
+def test_one_prompt_is_the_same_under_every_merge(slots, present):
+    mask = None if present is None else torch.tensor(present)
+    embeds = embeddings(1, 1 if mask is None else 3)
+    adapters = {merge: toy("mean", slots, 3) for merge in MERGES}
+    matrices = adapters["mean"].state_dict()
+    for merge in MERGES:
+        adapters[merge] = toy(merge, slots, 3)
+        adapters[merge].load_state_dict(matrices, strict=False)
+    terms = [image_term(adapter, embeds, mask) for adapter in adapters.values()]
+    for term in terms[1:]:
+        assert_close(term, terms[0])
+
+
+@FEW
+@given(mask=masks(), merge=st.sampled_from(ORDERLESS), data=st.data())
+def test_order_does_not_matter_under_shared_slots(mask, merge, data):
+    order = data.draw(st.permutations(range(mask.shape[1])))
+    adapter, embeds = toy(merge, "shared", mask.shape[1]), embeddings(*mask.shape)
+    assert_close(image_term(adapter, embeds[:, order], mask[:, order]), image_term(adapter, embeds, mask))
+
+
+@FEW
+@given(mask=masks(), merge=st.sampled_from(list(MERGES)), data=st.data())
+def test_prompts_may_change_places_together_with_their_slots(mask, merge, data):
+    n = mask.shape[1]
+    order = data.draw(st.permutations(range(n)))
+    adapter, moved, embeds = toy(merge, "own", n), toy(merge, "own", n), embeddings(2, n)
+    with torch.no_grad():
+        for weight in (
+            moved.layers["layer"].to_k,
+            moved.layers["layer"].to_v,
+            getattr(moved.score, "logits", None),
+        ):
+            if weight is not None:
+                weight.copy_(weight[order])
+    assert_close(image_term(moved, embeds[:, order], mask[:, order]), image_term(adapter, embeds, mask))
+
+
+def test_order_matters_under_own_slots():
+    adapter, embeds = toy("mean", "own", 2), embeddings(1, 2)
+    assert not torch.allclose(image_term(adapter, embeds), image_term(adapter, embeds.flip(1)))
+
+
+@FEW
+@given(mask=masks(), times=st.integers(2, 3), merge=st.sampled_from(["mean", "gated", "concat", "average"]))
+def test_every_prompt_repeated_changes_nothing_under_shared_slots(mask, times, merge):
+    adapter, embeds = toy(merge, "shared", mask.shape[1]), embeddings(*mask.shape)
+    again = image_term(adapter, embeds.repeat(1, times, 1), mask.repeat(1, times))
+    assert_close(again, image_term(adapter, embeds, mask))
+
+
+@FEW
+@given(mask=masks(), times=st.integers(2, 3))
+def test_sum_grows_with_the_number_of_prompts(mask, times):
+    adapter, embeds = toy("sum", "shared", mask.shape[1]), embeddings(*mask.shape)
+    again = image_term(adapter, embeds.repeat(1, times, 1), mask.repeat(1, times))
+    assert_close(again, times * image_term(adapter, embeds, mask))
+
+
+@FEW
+@given(mask=masks(rows=1), merge=st.sampled_from(list(MERGES)))
+def test_missing_prompts_are_as_if_they_were_left_out(mask, merge):
+    n, left = mask.shape[1], mask[0].nonzero()[:, 0]
+    adapter, embeds = toy(merge, "own", n), embeddings(1, n)
+    short = toy(merge, "own", len(left))
+    rows = {"layers.layer.to_k", "layers.layer.to_v", "score.logits"}
+    short.load_state_dict({k: v[left] if k in rows else v for k, v in adapter.state_dict().items()})
+    assert_close(image_term(adapter, embeds, mask), image_term(short, embeds[:, left]))
+
+
+@FEW
+@given(mask=masks(), merge=st.sampled_from(CONVEX))
+def test_the_second_term_does_not_outgrow_the_values(mask, merge):
+    apart, adapter = (toy(m, "own", mask.shape[1]) for m in ("sum", merge))
+    embeds = embeddings(*mask.shape)
+    adapter.load_state_dict(apart.state_dict(), strict=False)
+    _, v = apart(embeds).layers["layer"]  # V'_p, [B, N, T, C]
+    assert image_term(adapter, embeds, mask).abs().max() <= v.abs().max() + 1e-12
+
+
+@FEW
+@given(n=st.integers(1, 4), merge=st.sampled_from(list(MERGES)))
+def test_a_full_mask_is_no_mask(n, merge):
+    adapter, embeds = toy(merge, "own", 4), embeddings(2, n)
+    full = torch.ones(2, n, dtype=torch.bool)
+    assert torch.equal(image_term(adapter, embeds, full), image_term(adapter, embeds))

@@ -1,0 +1,474 @@
+"""Quality criteria against published numbers, plain oracles, hand-made cases and their own properties."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipa_lib import evaluation, intervals, metrics
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data" / "fid_reference.json"
+few = settings(max_examples=25, deadline=None, derandomize=True)
+seeds = st.integers(0, 10_000)
+
+
+def features(seed, count=40, width=6, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + shift
+
+
+def published_fixture():
+    """The two fixtures behind the published numbers, rounded to float32 as the features of a network are."""
+    r = np.random.RandomState(0)
+    x, y = r.randn(512, 256), r.randn(512, 256)
+    return [a.astype(np.float32).astype(np.float64) for a in (x, y, y * 1.1 + 0.05)]
+
+
+def plain_fid(x, y):
+    """Eq. (7) with scipy's matrix square root."""
+    p, q = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = scipy.linalg.sqrtm(p @ q).real
+    return ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(p + q - 2 * root)
+
+
+def plain_kid(x, y):
+    """The unbiased estimator as loops over pairs."""
+
+    def k(a, b):
+        return (a @ b / len(a) + 1) ** 3
+
+    same = sum(
+        k(z[i], z[j]) / (len(z) * (len(z) - 1))
+        for z in (x, y)
+        for i in range(len(z))
+        for j in range(len(z))
+        if i != j
+    )
+    return same - 2 * sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
+
+
+def plain_is(probs):
+    """Eq. (8), one split."""
+    marginal = probs.mean(0)
+    return np.exp(
+        np.mean([sum(p * np.log(p / m) for p, m in zip(row, marginal, strict=True)) for row in probs])
+    )
+
+
+def class_probs(seed, count=30, classes=5):
+    return np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), size=count) * 0.99 + 0.01 / classes
+
+
+# ---------------------------------------------------------------- FID, KID, IS
+@pytest.mark.parametrize(
+    "fake, value, kid",
+    [(1, 65.74272365043504, 0.0015023773771090099), (2, 75.45570390872524, 0.008388614796732696)],
+)
+def test_fid_and_kid_give_the_published_numbers(fake, value, kid):
+    fixture = published_fixture()
+    assert metrics.fid(fixture[0], fixture[fake]) == pytest.approx(value, rel=1e-10)
+    assert metrics.kid(fixture[0], fixture[fake])[0] == pytest.approx(kid, rel=1e-10)
+
+
+@pytest.mark.skipif(
+    not PUBLISHED.exists(), reason="fid_reference.json of the published implementations is not here"
+)
+def test_fid_equals_every_published_implementation():
+    x, *fakes = published_fixture()
+    for fake, numbers in zip(fakes, json.loads(PUBLISHED.read_text()).values(), strict=True):
+        values = [v for k, v in numbers.items() if k.startswith("fid/")]
+        assert len(values) >= 5
+        np.testing.assert_allclose(metrics.fid(x, fake), values, rtol=1e-10)
+
+
+@pytest.mark.parametrize("count, width", [(200, 8), (40, 20), (500, 3)])
+def test_fid_equals_the_matrix_square_root(count, width):
+    x, y = features(0, count, width), features(1, count, width, shift=0.5)
+    assert metrics.fid(x, y) == pytest.approx(plain_fid(x, y), rel=1e-8)
+
+
+def test_fid_of_gaussians_in_closed_form():
+    # Whitened samples have exactly the wanted moments: ‖μ‖² + Σ (σ_p − σ_q)².
+    z = features(0, 100, 3)
+    z = (z - z.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z, rowvar=False))).T
+    fake = z * np.array([1.0, 2.0, 0.5]) + np.array([3.0, 0.0, 4.0])
+    assert metrics.fid(z, fake) == pytest.approx(25 + 1 + 0.25, rel=1e-9)
+
+
+def test_fid_ignores_a_common_shift_however_large():
+    x, y = features(0), features(1)
+    assert metrics.fid(x + 1e6, y + 1e6) == pytest.approx(metrics.fid(x, y), rel=1e-6)
+
+
+def test_fid_is_biased_upwards_at_small_counts_and_kid_is_not():
+    rng = np.random.default_rng(0)
+    draw = [(rng.normal(size=(40, 8)), rng.normal(size=(40, 8))) for _ in range(60)]
+    kids = [metrics.kid(x, y)[0] for x, y in draw]
+    assert min(metrics.fid(x, y) for x, y in draw) > 0.5
+    assert abs(np.mean(kids)) < 3 * np.std(kids) / np.sqrt(len(kids)) and min(kids) < 0 < max(kids)
+
+
+def test_kid_equals_plain_loops():
+    x, y = features(0, 15), features(1, 15, shift=0.3)
+    mean, deviation = metrics.kid(x, y)
+    assert mean == pytest.approx(plain_kid(x, y), rel=1e-10) and deviation == 0
+    assert metrics.kid(x[:9], y)[1] > 0  # unequal counts: subsets of the smaller size
+
+
+def test_kid_subsets_scatter_about_the_whole_and_depend_on_the_seed_alone():
+    x, y = features(0, 60), features(1, 60, shift=0.3)
+    mean, deviation = metrics.kid(x, y, subset_size=30, seed=4)
+    assert (
+        (mean, deviation)
+        == metrics.kid(x, y, subset_size=30, seed=4)
+        != metrics.kid(x, y, subset_size=30, seed=5)
+    )
+    assert abs(mean - metrics.kid(x, y)[0]) < 4 * deviation / 10 and deviation > 0
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    metrics.kid(features(0), features(1), subset_size=5)
+    metrics.inception_score(np.log(class_probs(0)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_inception_score_equals_plain_numpy():
+    probs = class_probs(0, count=30)
+    assert metrics.inception_score(np.log(probs), splits=1)[0] == pytest.approx(plain_is(probs), rel=1e-12)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(7)).numpy()
+    scores = [plain_is(part) for part in np.split(probs[order], 3)]
+    mean, deviation = metrics.inception_score(np.log(probs), splits=3, seed=7)
+    assert mean == pytest.approx(np.mean(scores), rel=1e-12)
+    assert deviation == pytest.approx(np.std(scores, ddof=1), rel=1e-9)
+
+
+def test_inception_score_at_its_ends():
+    sure = np.where(np.eye(4, dtype=bool)[np.arange(40) % 4], 0.0, -1e9)
+    assert metrics.inception_score(sure, splits=1)[0] == pytest.approx(4)  # sure of each, all classes alike
+    assert metrics.inception_score(sure[:4][[2] * 8], splits=1)[0] == pytest.approx(1)  # sure of the one
+    assert metrics.inception_score(np.zeros((8, 4)), splits=2)[0] == pytest.approx(1)  # never sure
+    logits = features(0, 20, 4)
+    assert metrics.inception_score(logits + 7)[0] == pytest.approx(metrics.inception_score(logits)[0])
+
+
+@few
+@given(seeds, st.integers(2, 30), st.integers(1, 12))
+def test_fid_properties(seed, count, width):
+    x, y = features(seed, count, width), features(seed + 1, count + 3, width, shift=0.1)
+    scale = x.var(0).sum() + y.var(0).sum()
+    value = metrics.fid(x, y)
+    assert value >= 0 and metrics.fid(x, x) == pytest.approx(0, abs=1e-6 * scale)
+    assert metrics.fid(y, x) == pytest.approx(value, abs=1e-6 * scale)
+    assert metrics.fid(x[::-1], y[::-1]) == pytest.approx(value, abs=1e-6 * scale)
+    ones = np.ones(count), np.ones(count + 3)
+    fast = metrics._frechet(*metrics._moments(x, ones[0]), *metrics._moments(y, ones[1]))
+    assert fast == pytest.approx(value, abs=1e-6 * scale)
+
+
+@few
+@given(seeds, st.integers(2, 40), st.integers(2, 8), st.integers(1, 3))
+def test_inception_score_properties(seed, count, classes, splits):
+    logits = 5 * np.random.default_rng(seed).normal(size=(count, classes))
+    splits = min(splits, count)
+    assert (
+        1 - 1e-9
+        <= metrics.inception_score(logits, splits, seed)[0]
+        <= min(classes, -(-count // splits)) + 1e-9
+    )
+    whole = metrics.inception_score(logits, splits=1)[0]
+    assert metrics.inception_score(logits[::-1], splits=1)[0] == pytest.approx(whole, rel=1e-12)
+    assert metrics._score_of_weighted(metrics._log_probs(logits), np.ones((1, count)))[0] == pytest.approx(
+        whole
+    )
+
+
+def test_arrays_and_tensors_of_any_precision_serve():
+    x, y = torch.from_numpy(features(0)), torch.from_numpy(features(1))
+    assert metrics.fid(x, y) == metrics.fid(x.numpy(), y.numpy())
+    assert metrics.fid(x.float(), y.requires_grad_()) == pytest.approx(metrics.fid(x, y), rel=1e-5)
+    assert metrics.fid(x.bfloat16(), y) == pytest.approx(metrics.fid(x, y), rel=0.1)
+
+
+# ---------------------------------------------------------------- intervals over people
+@pytest.mark.parametrize("interval, size", [(metrics.fid_interval, 8), (metrics.kid_interval, 3)])
+def test_weighted_formulas_equal_the_metric_of_repeated_rows(interval, size):
+    x, y = features(0, 12, size), features(1, 12, size)
+    w, v = np.array([0, 2, 1, 0, 3, 1, 1, 0, 2, 1, 1, 0]), np.array([1, 1, 0, 2, 0, 1, 2, 1, 1, 2, 1, 0])
+    fast = metrics._frechet(*metrics._moments(x, w), *metrics._moments(y, v))
+    assert fast == pytest.approx(metrics.fid(np.repeat(x, w, 0), np.repeat(y, v, 0)), rel=1e-6)
+    people = np.arange(12)
+    value, low, high = interval(x, y, people, people, resamples=50)
+    expected = metrics.fid(x, y) if interval is metrics.fid_interval else metrics.kid(x, y)[0]
+    assert value == pytest.approx(expected, rel=1e-10) and low < value < high
+
+
+def test_weighted_mmd_equals_loops_over_different_pictures():
+    x, y, w, v = features(0, 6, 3), features(1, 5, 3), np.array([2, 0, 1, 1, 0, 2]), np.array([1, 1, 0, 2, 1])
+
+    def mean_pair(a, b, u, t, apart):
+        pairs = [
+            (u[i] * t[j], (a[i] @ b[j] / 3 + 1) ** 3)
+            for i in range(len(a))
+            for j in range(len(b))
+            if i != j or not apart
+        ]
+        return sum(c * k for c, k in pairs) / sum(c for c, _ in pairs)
+
+    expected = mean_pair(x, x, w, w, True) + mean_pair(y, y, v, v, True) - 2 * mean_pair(x, y, w, v, False)
+    kernels = metrics._cubic(x, x), metrics._cubic(x, y), metrics._cubic(y, y)
+    assert metrics._mmd(*kernels, w[None], v[None])[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_same_people_are_drawn_together_whatever_the_order_of_the_rows():
+    x, people = features(0, 20), np.repeat(np.arange(10), 2)
+    rows = np.random.default_rng(0).permutation(20)
+    w, v = metrics._paired_weights(x, x, people, people[rows], 30, 0)
+    assert (w[:, rows] == v).all()
+    w, v = metrics._paired_weights(x, x, people, people + 1, 30, 0)  # other people: drawn apart
+    assert (w != v).any()
+    assert metrics.fid_interval(x, x, people, people, resamples=20) == pytest.approx((0, 0, 0), abs=1e-6)
+
+
+def test_fid_interval_covers_the_expected_value_at_this_count():
+    people, trials = np.repeat(np.arange(40), 2), 60
+    rng = np.random.default_rng(0)
+
+    def draw():
+        person = 0.7 * rng.normal(size=(40, 3)).repeat(2, axis=0)
+        return person + rng.normal(size=(80, 3)), person + 1.3 * rng.normal(size=(80, 3))
+
+    truth = np.mean([metrics.fid(*draw()) for _ in range(400)])
+    found = [metrics.fid_interval(*draw(), people, people, resamples=80, seed=t)[1:] for t in range(trials)]
+    assert 0.85 <= np.mean([low <= truth <= high for low, high in found]) <= 1
+
+
+def test_fid_interval_is_fast_enough_for_a_grid():
+    x, y, people = features(0, 200, 64), features(1, 200, 64), np.repeat(np.arange(100), 2)
+    start = time.process_time()
+    metrics.fid_interval(x, y, people, people, resamples=200)
+    assert time.process_time() - start < 5
+
+
+def test_inception_score_interval():
+    probs, people = class_probs(0, 40), np.repeat(np.arange(20), 2)
+    value, low, high = metrics.inception_score_interval(np.log(probs), people)
+    assert value == pytest.approx(plain_is(probs), rel=1e-12) and 1 <= low < value < high <= 5
+    w = intervals.people_weights(people, 1, seed=0)
+    repeated = metrics._score_of_weighted(np.log(probs), w)[0]
+    assert repeated == pytest.approx(plain_is(np.repeat(probs, w[0], 0)), rel=1e-10)
+
+
+# ---------------------------------------------------------------- likeness of single samples
+def test_identity_similarity_by_hand():
+    samples = [[2.0, 0.0], [1.0, 1.0]]
+    held_out = [np.array([[1.0, 0.0], [0.0, 3.0]]), np.array([[-1.0, -1.0]])]
+    np.testing.assert_allclose(metrics.identity_similarity(samples, held_out), [0.5, -1.0], atol=1e-12)
+
+
+def test_nearest_prompt_by_hand():
+    prompts = np.array([[[0.0, 1.0], [5.0, 0.0]], [[0.0, 1.0], [-1.0, 0.0]]])  # [S=2, n=2, D=2]
+    found = metrics.nearest_prompt([[2.0, 0.0], [1.0, 1.0]], prompts)
+    np.testing.assert_allclose(found, [1.0, np.sqrt(0.5)], atol=1e-12)
+
+
+def test_retrieval_by_hand():
+    embeds, people = metrics.gallery({7: [[2.0, 0.0], [1.0, 0.0]], 3: [[0.0, 1.0]], 5: [[0.0, -4.0]]})
+    assert people.tolist() == [3, 5, 7]
+    np.testing.assert_allclose(embeds, [[0, 1], [0, -1], [1, 0]])
+    samples, person = [[1.0, 0.1], [1.0, 0.1], [1.0, 1.0], [0.0, -2.0]], [7, 3, 7, 5]
+    found = metrics.retrieval_top1(samples, person, embeds, people)
+    assert found.tolist() == [True, False, False, True]  # the third is a tie of 7 and 3
+    found = metrics.retrieval_top1(samples, person, embeds[::-1], people[::-1])
+    assert found.tolist() == [True, False, False, True]
+
+
+def test_agreement_by_hand():
+    logits = np.array([[3.0, -1, -1, -1], [3, 3, -1, -1], [3, 3, 3, -1], [-1, -1, -1, -1]])
+    wanted = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
+    # all right · both halves: ½ (1 + 2/3) · all are mentioned, 3 of 4 found · none is mentioned, none found
+    np.testing.assert_allclose(metrics.attribute_agreement(logits, wanted), [1, 5 / 6, 0.75, 1])
+
+
+def test_agreement_of_a_sample_that_ignores_its_caption_is_about_one_half():
+    rng = np.random.default_rng(0)
+    wanted = rng.random((4000, 12)) < 0.2
+    nothing = np.full((4000, 12), -1.0)
+    mixed = wanted.any(1)
+    assert (metrics.attribute_agreement(nothing, wanted)[mixed] == 0.5).all()
+    other = np.where(wanted[rng.permutation(4000)], 1.0, -1.0)
+    assert metrics.attribute_agreement(other, wanted)[mixed].mean() == pytest.approx(0.5, abs=0.02)
+
+
+@few
+@given(seeds, st.integers(1, 6), st.integers(2, 5))
+def test_likeness_properties(seed, count, width):
+    rng = np.random.default_rng(seed)
+    samples, sets = rng.normal(size=(count, width)), [rng.normal(size=(n + 1, width)) for n in range(count)]
+    mean, nearest = metrics.identity_similarity(samples, sets), metrics.nearest_prompt(samples, sets)
+    assert (mean <= nearest + 1e-12).all() and (abs(nearest) <= 1 + 1e-12).all()
+    np.testing.assert_allclose(
+        metrics.identity_similarity(3 * samples, [s[::-1] for s in sets]), mean, atol=1e-12
+    )
+    with_itself = [np.vstack([s, x]) for s, x in zip(sets, samples, strict=True)]
+    np.testing.assert_allclose(metrics.nearest_prompt(samples, with_itself), 1)
+    wanted = rng.random((count, width)) < 0.5
+    agreement = metrics.attribute_agreement(samples, wanted)
+    order = rng.permutation(width)
+    np.testing.assert_allclose(metrics.attribute_agreement(samples[:, order], wanted[:, order]), agreement)
+    np.testing.assert_allclose(metrics.attribute_agreement(-samples, wanted), 1 - agreement)
+
+
+# ---------------------------------------------------------------- mistakes
+nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
+
+
+@pytest.mark.parametrize(
+    "call, line",
+    [
+        (lambda: metrics.fid(np.ones((1, 4)), np.ones((5, 4))), "real: expected at least 2 rows, got 1"),
+        (lambda: metrics.fid(np.ones((5, 4)), np.ones((5, 3))), "widths must agree, got 4 and 3"),
+        (lambda: metrics.fid(np.ones((5, 4)), nan_row), "fake: 1 of 4 rows hold values that are not finite"),
+        (lambda: metrics.fid(np.ones(5), np.ones((5, 4))), r"real: expected a matrix \[rows, width\]"),
+        (lambda: metrics.kid(nan_row, nan_row), "not finite"),
+        (lambda: metrics.kid(np.ones((5, 4)), np.ones((6, 4)), subset_size=6), "expected 2 to 5"),
+        (lambda: metrics.kid(np.ones((5, 4)), np.ones((6, 4)), subset_size=1), "expected 2 to 5"),
+        (lambda: metrics.inception_score(class_probs(0)), "these are probabilities"),
+        (lambda: metrics.inception_score(np.zeros((1, 4))), "at least 2 rows"),
+        (lambda: metrics.inception_score(np.zeros((5, 1))), "at least 2 classes"),
+        (lambda: metrics.inception_score(np.zeros((5, 4)), splits=6), "splits: expected 1 to 5"),
+        (
+            lambda: metrics.fid_interval(np.ones((4, 2)), np.ones((4, 2)), [1, 1, 2], [1, 1, 2, 2]),
+            "one person for each of 4",
+        ),
+        (
+            lambda: metrics.kid_interval(np.ones((4, 2)), np.ones((4, 2)), [1] * 4, [1] * 4),
+            "at least 2 people",
+        ),
+        (lambda: metrics.cosine([[1.0, 0.0]], [[0.0, 0.0]]), "b: a zero embedding"),
+        (lambda: metrics.cosine([[1.0, 0.0]], [[1.0, 0.0, 0.0]]), "widths must agree, got 2 and 3"),
+        (
+            lambda: metrics.identity_similarity(np.ones((2, 3)), [np.ones((1, 3))]),
+            "one matrix for each of 2 samples, got 1",
+        ),
+        (lambda: metrics.nearest_prompt(np.ones((1, 3)), [np.ones((0, 3))]), "at least 1 rows"),
+        (
+            lambda: metrics.retrieval_top1(np.ones((1, 2)), [9], np.eye(2), [1, 2]),
+            "person 9 has no held-out picture",
+        ),
+        (lambda: metrics.retrieval_top1(np.ones((1, 2)), [1], np.eye(2), [1, 1]), "at least 2 people"),
+        (lambda: metrics.attribute_agreement(np.ones((2, 3)), np.ones((2, 2), bool)), "expected bool"),
+        (lambda: metrics.attribute_agreement(np.ones((2, 3)), np.ones((2, 3))), "got float64"),
+    ],
+)
+def test_mistakes_end_in_one_line(call, line):
+    with pytest.raises(ValueError, match=line) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- one cell of the grid
+@pytest.fixture
+def cell():
+    """12 people, 2 samples each; embeddings scatter about the person, so identity is recognisable."""
+    rng = np.random.default_rng(0)
+    person, centre = np.repeat(np.arange(100, 112), 2), {p: rng.normal(size=8) for p in range(100, 112)}
+
+    def near(p, count):
+        return centre[p] + 0.3 * rng.normal(size=(count, 8))
+
+    wanted = rng.random((24, 5)) < 0.4
+    judged = evaluation.Judged(
+        identity=np.vstack([near(p, 1) for p in person]),
+        features=rng.normal(size=(24, 6)) + 0.5,
+        class_logits=3 * rng.normal(size=(24, 4)),
+        attribute_logits=np.where(wanted, 1.0, -1.0),
+    )
+    reference = evaluation.Reference(
+        person=person,
+        sample=np.tile([0, 1], 12),
+        wanted=wanted,
+        held_out={p: near(p, 5) for p in centre},
+        real_features=rng.normal(size=(60, 6)),
+        real_person=np.repeat(np.arange(100, 112), 5),
+    )
+    return judged, reference, np.stack([near(p, 3) for p in person])
+
+
+def test_evaluate_cell_gives_the_tidy_rows_and_scores(cell):
+    judged, reference, prompts = cell
+    keys = {"adapter": "mean-own-n4r-s0", "seed": 0, "n_refs": 3, "lam": 1.0}
+    rows, scores = evaluation.evaluate_cell(judged, reference, prompts, keys, resamples=50)
+    table = evaluation.table(rows).set_index("metric")
+    assert table.index.tolist() == ["identity", "top1", "text", "copying", "fid", "kid", "is"]
+    assert list(evaluation.table(rows).columns) == list(evaluation.TABLE_COLUMNS)
+    assert list(scores.columns) == list(evaluation.SCORE_COLUMNS)
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert (table["count"] == 24).all() and (table["lam"] == 1).all() and table["profile"].isna().all()
+    assert (
+        table.loc["identity", "judge"] == "mini identity judge"
+        and table.loc["fid", "judge"] == "mini attribute judge"
+    )
+    for name in evaluation.SCORES:
+        assert table.loc[name, "value"] == pytest.approx(scores[name].mean())
+    assert table.loc["top1", "value"] > 0.9 and (scores["text"] == 1).all() and scores["copying"].min() > 0.5
+    real = reference.real_features[evaluation.matched_rows(reference.real_person, reference.person)]
+    assert table.loc["fid", "value"] == metrics.fid(real, judged.features)
+    assert table.loc["kid", "value"] == pytest.approx(metrics.kid(real, judged.features)[0])
+
+
+def test_evaluate_cell_does_not_depend_on_the_order_of_the_samples(cell):
+    judged, reference, prompts = cell
+    order = np.random.default_rng(1).permutation(24)
+    shuffled = evaluation.Judged(
+        *(getattr(judged, k)[order] for k in ("identity", "features", "class_logits", "attribute_logits"))
+    )
+    other = replace(
+        reference,
+        person=reference.person[order],
+        sample=reference.sample[order],
+        wanted=reference.wanted[order],
+    )
+    rows, _ = evaluation.evaluate_cell(judged, reference, prompts, resamples=20)
+    again, _ = evaluation.evaluate_cell(shuffled, other, prompts[order], resamples=20)
+    for a, b in zip(rows, again, strict=True):
+        assert (a["value"], a["low"], a["high"]) == pytest.approx((b["value"], b["low"], b["high"]), rel=1e-6)
+
+
+def test_a_reference_cell_without_prompts_has_no_copying(cell):
+    judged, reference, _ = cell
+    rows, scores = evaluation.evaluate_cell(
+        judged, reference, keys={"adapter": "real", "n_refs": 0}, resamples=10
+    )
+    assert (
+        "copying" not in {r["metric"] for r in rows}
+        and scores["copying"].isna().all()
+        and scores["lam"].isna().all()
+    )
+
+
+def test_matched_rows_take_each_person_as_often_as_it_has_samples():
+    real, samples = np.array([2, 1, 1, 3, 2, 1, 3]), np.array([1, 2, 1])
+    rows = evaluation.matched_rows(real, samples)
+    assert sorted(real[rows]) == sorted(samples) and len(set(rows)) == 3
+    assert (rows == evaluation.matched_rows(real, samples[::-1])).all()
+    people = np.repeat([1, 2], 6)
+    assert sorted(evaluation.matched_rows(people, people)) == list(range(12))  # none twice
+
+
+def test_evaluate_cell_refuses_what_does_not_fit(cell):
+    judged, reference, prompts = cell
+    with pytest.raises(ValueError, match="keys: lambda is no column"):
+        evaluation.evaluate_cell(judged, reference, prompts, {"lambda": 1})
+    with pytest.raises(ValueError, match="person 105 has 1 real pictures for 2 samples"):
+        evaluation.matched_rows([105] + [106] * 5, [105, 105, 106])
+    held_out = {p: h for p, h in reference.held_out.items() if p != 103}
+    with pytest.raises(ValueError, match="person 103 has no held-out picture"):
+        evaluation.evaluate_cell(judged, replace(reference, held_out=held_out))

@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from ipa_lib import mini_base, mini_celeba
+from ipa_lib.paths import MODELS
+
+CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
+
+
+def test_tokenizer_gives_a_known_word_one_token_and_fails_on_none():
+    tokenizer = mini_base.new_tokenizer(CAPTIONS)
+    ids = tokenizer(CAPTIONS[1]).input_ids
+    assert len(ids) == 2 + 7  # start, six words and a comma, end
+    assert tokenizer.decode(ids[1:-1]).replace(" ", "") == CAPTIONS[1].replace(" ", "")
+    assert tokenizer.unk_token_id not in tokenizer("Ещё quüx 😀").input_ids[1:-1]
+
+
+def test_mirroring_is_drawn_for_each_picture():
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 3), np.uint8)
+    plain = mini_base.to_input(pictures)
+    drawn = mini_base.to_input(pictures, torch.Generator().manual_seed(0))
+    mirrored = (drawn == plain.flip(-1)).all(dim=(1, 2, 3))
+    assert ((drawn == plain).all(dim=(1, 2, 3)) | mirrored).all() and 16 < mirrored.sum() < 48
+    assert plain.min() >= -1 and plain.max() <= 1
+
+
+def test_contrastive_loss_against_plain_loops():
+    z, labels = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 2, 2])
+    unit, total = torch.nn.functional.normalize(z, dim=-1), 0.0
+    for i in range(6):
+        others = [torch.exp(unit[i] @ unit[j] / 0.1) for j in range(6) if j != i]
+        positive = [torch.exp(unit[i] @ unit[j] / 0.1) for j in range(6) if j != i and labels[j] == labels[i]]
+        total -= sum(torch.log(p / sum(others)) for p in positive) / len(positive)
+    torch.testing.assert_close(mini_base.contrastive_loss(z, labels), total / 6, atol=1e-4, rtol=1e-4)
+
+
+def test_identity_batches_hold_each_person_with_different_pictures():
+    rows = [np.arange(5) + 10 * person for person in range(9)]
+    picked, labels = mini_base.identity_batch(rows, 4, 3, torch.Generator().manual_seed(0))
+    assert len(set(picked.tolist())) == 12 and labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert all(len({p // 10 for p in picked[labels == label].tolist()}) == 1 for label in range(4))
+
+
+def test_moving_average_follows_the_parameters():
+    module = torch.nn.Linear(2, 2)
+    average = mini_base.ExponentialAverage(module, decay=0.5)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.fill_(3.0)
+    for _ in range(40):
+        average.update()
+    average.copy_to_modules()
+    assert all(torch.allclose(p, torch.tensor(3.0), atol=1e-3) for p in module.parameters())
+
+
+def test_a_finished_part_is_not_trained_again(tmp_path):
+    def refuse():
+        raise AssertionError("trained again")
+        yield
+
+    part, recipe = torch.nn.Module(), {"steps": 2, "seed": 0}
+    part = mini_base.new_resnet((8,), 1, 3)
+    log = mini_base.finish({"judge": part}, tmp_path, iter([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]), recipe)
+    again = mini_base.finish({"judge": part}, tmp_path, refuse(), recipe)
+    assert log.equals(again) and json.loads((tmp_path / "judge.json").read_text())["seed"] == 0
+    with pytest.raises(AssertionError):
+        mini_base.finish({"judge": part}, tmp_path, refuse(), recipe | {"seed": 1})
+    assert mini_base.finish({"judge": part}, tmp_path, refuse(), recipe | {"seed": 1}, train=False).equals(log)
+
+
+def test_every_part_learns_something_in_a_few_steps():
+    pictures = np.stack([np.asarray(mini_celeba.draw_picture(0, 1 + i // 6, i % 6)) for i in range(24)])
+    rows = list(np.arange(24).reshape(4, 6))
+    torch.manual_seed(0)
+    judge, vae = mini_base.new_resnet((8, 16), 1, 16), mini_base.new_vae()
+    streams = {
+        "embedding": mini_base.train_embedding(lambda x: judge(x).logits, [judge], pictures, rows, 12, 4, 0),
+        "vae": mini_base.train_vae(vae, pictures, 10, 4, 0),
+    }
+    for name, stream in streams.items():
+        losses = [record["loss"] for record in stream]
+        assert min(losses[-3:]) < losses[0], name
+    assert vae.config.scaling_factor > 0
+
+
+def test_the_tracked_base_is_loaded_by_stock_diffusers():
+    pipe = StableDiffusionPipeline.from_pretrained(MODELS / "mini", torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    asked = "a photo of a person with black hair"
+    picture = pipe(asked, num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert picture.size == (64, 64)
+
+
+def test_the_tracked_weights_are_small_and_have_their_recipes():
+    weights = list((MODELS / "mini").rglob("*.safetensors"))
+    assert sum(file.stat().st_size for file in weights) <= 20e6
+    recipes = {file.stem: json.loads(file.read_text()) for file in (MODELS / "mini/recipes").glob("*.json")}
+    assert set(recipes) == {"identity_judge", "attribute_judge", "image_encoder", "vae", "unet"}
+    assert all(recipe["notebook"] == "02_train_base" and recipe["steps"] > 0 for recipe in recipes.values())

@@ -1,0 +1,57 @@
+"""paths: a file that another stage reads is whole or not there."""
+
+import hashlib
+import os
+import stat
+
+import pytest
+
+from ipa_lib import paths
+
+
+def test_places_are_in_the_repository():
+    assert (paths.ROOT / "ipa_lib" / "paths.py").is_file()
+    assert paths.data_dir("smoke") == paths.ROOT / "data" / "smoke"
+    assert paths.results_dir("smoke") == paths.ROOT / "results" / "smoke"
+
+
+def test_atomic_replaces_only_at_the_end(tmp_path):
+    target = tmp_path / "new" / "table.csv"
+    with paths.atomic(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == target.parent and temporary.suffix == ".csv"
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path, error):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(error), paths.atomic(target) as temporary:
+        temporary.write_text("hal")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_atomic_takes_a_writer_that_replaces_its_file(tmp_path):
+    """Many writers open by name and some rename onto it: what counts is what lies there when the block ends."""
+    target = tmp_path / "figure.pdf"
+    with paths.atomic(str(target)) as temporary:
+        (tmp_path / "other").write_text("from a rename")
+        os.replace(tmp_path / "other", temporary)
+    assert target.read_text() == "from a rename"
+
+
+def test_atomic_gives_the_usual_rights(tmp_path):
+    with paths.atomic(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    (tmp_path / "b").write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc" * 100_000)
+    assert paths.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()

@@ -1,0 +1,94 @@
+import copy
+
+import pytest
+import torch
+
+from ipa_lib import attention, training
+from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.identity_sets import LeaveOneOutSets, group_by_person
+
+
+@pytest.fixture
+def unet(base):
+    unet = copy.deepcopy(base.unet)
+    attention.attach(unet)
+    return unet
+
+
+@pytest.fixture
+def sets(stored):
+    return LeaveOneOutSets(group_by_person(stored[0], 4, "train"), 3, 4, steps=3, seed=0, random_n=True)
+
+
+def new_adapter(base, merge="mean"):
+    torch.manual_seed(0)
+    return MultiImageAdapter.from_unet(base.unet, base.image_encoder.config.projection_dim, 3, merge)
+
+
+def test_noise_is_that_of_equation_1(base):
+    x_0, eps = torch.randn(2, 8, 8, 8), torch.randn(2, 8, 8, 8)
+    t = torch.tensor([3, 700])
+    a = base.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    expected = a.sqrt() * x_0 + (1 - a).sqrt() * eps
+    torch.testing.assert_close(training.add_noise(base.scheduler, x_0, eps, t), expected)
+
+
+def test_dropping_is_joint_and_as_often_as_asked():
+    text, embeds, empty = torch.ones(40_000, 1, 1), torch.ones(40_000, 3, 1), torch.zeros(1, 1)
+    text, embeds = training.drop_conditions(text, embeds, empty, torch.Generator().manual_seed(0), p=0.05)
+    no_text, no_images = text.flatten() == 0, embeds[:, 0, 0] == 0
+    assert (embeds == embeds[:, :1]).all()  # one draw for all N images
+    for dropped in (no_text & ~no_images, no_images & ~no_text, no_text & no_images):
+        assert abs(dropped.float().mean().item() - 0.05) < 0.004
+
+
+def test_only_the_adapter_has_gradients(base, unet, stored, sets):
+    adapter = new_adapter(base)
+    training.adapter_loss(
+        adapter, unet, base.scheduler, stored[1], sets[0], torch.Generator().manual_seed(0)
+    ).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adapter.parameters())
+    assert all(p.grad is None for p in unet.parameters())
+
+
+def test_the_unet_stays_bitwise_what_it_was(base, unet, stored, sets):
+    before = {name: p.clone() for name, p in unet.state_dict().items()}
+    list(training.train_adapter(new_adapter(base), unet, base.scheduler, stored[1], sets, sets))
+    assert all(torch.equal(before[name], p) for name, p in unet.state_dict().items())
+
+
+def test_two_runs_are_the_same_run(base, unet, stored, sets):
+    adapters = [new_adapter(base) for _ in range(2)]
+    logs = [list(training.train_adapter(a, unet, base.scheduler, stored[1], sets, sets)) for a in adapters]
+    assert logs[0] == logs[1] and len(logs[0]) == 3 and "val_loss" in logs[0][-1]
+    pairs = zip(adapters[0].parameters(), adapters[1].parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_training_lowers_the_loss_on_its_own_sets(base, unet, stored):
+    sets = LeaveOneOutSets(group_by_person(stored[0], 3, "train"), 2, 8, steps=25, seed=0)
+    adapter = new_adapter(base)
+    log = [r["val_loss"] for r in training.train_adapter(
+        adapter, unet, base.scheduler, stored[1], sets, [sets[0], sets[1]], lr=3e-3, validate_every=24
+    ) if "val_loss" in r]
+    assert log[-1] < log[0]
+
+
+def test_a_base_that_is_not_frozen_is_refused(base, stored, sets):
+    with pytest.raises(ValueError, match="requires_grad_"):
+        unfrozen = copy.deepcopy(base.unet).requires_grad_(True)
+        next(training.train_adapter(new_adapter(base), unfrozen, base.scheduler, stored[1], sets, sets))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
+    weight = torch.nn.Parameter(torch.ones(1))
+    losses = [1.0, float("nan"), 1.0]
+    with pytest.raises(FloatingPointError, match="at step 1"):
+        list(training.fit([weight], lambda step: (weight * losses[step]).sum(), 3, 0.1))
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    factor = training.warmup_cosine(100, warmup=10)
+    rates = [factor(step) for step in range(100)]
+    assert rates[0] < rates[5] < rates[9] and max(rates) <= 1 and rates[-1] < 0.001
+    assert rates[10:] == sorted(rates[10:], reverse=True)
