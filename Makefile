@@ -47,7 +47,8 @@ pins:  ## renew requirements/*.txt from requirements/*.in (needs uv)
 	@scripts/pins.sh
 
 clean:  ## remove what was generated; tracked files, models/, .venv and data of your own stay
-	@git clean -fdXq -- results paper data/mini data/smoke .snakemake .run .pytest_cache .ruff_cache .hypothesis
+	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .hypothesis
+	@rm -rf data/mini data/smoke data/judges
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import yaml
 
-from .paths import CONFIGS, NOTEBOOKS
+from .paths import CONFIGS, NOTEBOOKS, ROOT, paper_dir
 
 MERGES = ("mean", "concat", "weighted", "gated", "sum", "average")  # the names of merge.MERGES
 SLOTS = ("own", "shared")
@@ -314,7 +314,7 @@ def _different(values: Iterable, where: str) -> tuple:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m ipa_lib.config mini` checks a profile and says what it trains."""
+    """`python -m ipa_lib.config mini` checks a profile and says what it trains and, last, where its paper goes."""
     try:
         profile = load_profile(*arguments)
     except (FileNotFoundError, ValueError) as error:
@@ -322,6 +322,7 @@ def main(arguments: list[str]) -> int:
         return 1
     for name, run in profile.adapters.items():
         print(f"{name}: N = {', '.join(map(str, run.n_refs))}; λ = {', '.join(map(str, profile.lams))}")
+    print((paper_dir(profile.name) / "main.pdf").relative_to(ROOT))
     return 0
 
 

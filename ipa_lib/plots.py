@@ -277,7 +277,7 @@ def worst_cases(
 
 @styled
 def failure_cases(
-    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.9
+    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.6
 ) -> Figure:
     """A column a case of `worst_cases`: sample with its score, target x_0, the N prompts on grey.
 
@@ -474,6 +474,8 @@ def _references(ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str]
     for name in names:
         label, dashes = REFERENCES[name]
         cell = rows[rows["adapter"] == name]
+        if name == "other" and len(cell):  # sampled like an adapter: where the difference should be largest
+            cell = _at_lam(cell[cell["n_refs"] == cell["n_refs"].max()], 1.0)
         if len(cell):
             ax.axhline(cell["value"].mean(), color="0.25", linestyle=dashes, linewidth=1.0, label=label)
 
@@ -495,4 +497,52 @@ def _with_legend(fig: Figure, columns: int, outside: str = "lower") -> Figure:
     found = {label: handle for handle, label in named}
     place = {"lower": "outside lower center", "right": "outside right center"}[outside]
     fig.legend(found.values(), found.keys(), loc=place, ncols=1 if outside == "right" else columns)
+    return fig
+
+
+# ---- for the notebooks alone -------------------------------------------------------------------------------
+
+
+@styled
+def loss_curve(log: pd.DataFrame, title: str) -> Figure:
+    """Training loss over the steps, on a logarithmic axis; empty for a part that was not trained here."""
+    fig, ax = _panels(1, height=4.5, width=HALF)
+    if len(log):
+        ax.semilogy(log["step"], log["loss"].rolling(5, min_periods=1, center=True).mean(), color="0.2")
+    ax.set_title(title)
+    _label(ax, "step", "loss")
+    return fig
+
+
+@styled
+def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: float = 1.9) -> Figure:
+    """Rows of uint8 pictures [R, C, H, W, 3], with a name beside each row where given."""
+    columns = max(len(row) for row in rows)
+    grid = Grid(columns=columns, rows=len(rows), size=size, margin=0.6 if names else 0.0)
+    for number, name in enumerate(names):
+        grid.side(number, number + 1, name)
+    for number, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            grid.show(number, column, picture)
+    return grid.fig
+
+
+@styled
+def similarity_histogram(
+    embeds: np.ndarray, persons: np.ndarray, pairs: int = 20_000, seed: int = 0
+) -> Figure:
+    """Cosines of embeddings [M, E] for random pairs of pictures of one person and of two."""
+    rng = np.random.default_rng(seed)
+    unit = embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
+    order = np.lexsort((rng.random(len(persons)), persons))  # neighbours are mostly of one person
+    first, second = order[:-1], order[1:]
+    any_first, any_second = rng.integers(len(persons), size=(2, pairs))
+    fig, ax = _panels(1, height=4.5, width=HALF)
+    kinds = (("one person", first, second, True), ("two people", any_first, any_second, False))
+    for name, a, b, same in kinds:
+        chosen = (persons[a] == persons[b]) == same
+        cosine = (unit[a[chosen]] * unit[b[chosen]]).sum(1)
+        ax.hist(cosine, bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=name)
+    _label(ax, "cosine of two image embeddings", "density")
+    ax.legend()
     return fig

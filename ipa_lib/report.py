@@ -142,6 +142,14 @@ def profile_rows(facts: Mapping[str, object]) -> list[str]:
     return [rf"{a} & {b} \\" for a, b in zip(left, right, strict=True)]
 
 
+def gather(parts: Sequence[str | Path], path: str | Path) -> Path:
+    """One CSV of several with the same columns, in their order: the tidy table, and the scores."""
+    whole = pd.concat([pd.read_csv(part) for part in parts], ignore_index=True)
+    with atomic(path) as temporary:
+        whole.to_csv(temporary, index=False)
+    return Path(path)
+
+
 # ---- roles -------------------------------------------------------------------------------------------------
 
 
@@ -260,12 +268,14 @@ def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Ro
     }
     if "alt" in found:
         pairs["merge"] = (at(found["alt"], n_max, 1), at(main, n_max, 1))
+    if (foreign := _foreign_scores(scores, main)) is not None:
+        pairs["other"] = (at(main, n_max, 1), foreign)
     values = {}
     for name, (a, b) in pairs.items():
         estimate, low, high = _paired(a, b)
         values |= _keys(f"contrast/{name}", "text" if name == "text" else "identity", estimate, low, high)
         values[f"verdict/{name}"] = verdict(low, high)
-    return values | _unpaired_verdicts(table, main)
+    return _unpaired_verdicts(table, main) | values
 
 
 def _scores(scores: pd.DataFrame, role: Role, n_refs: int, lam: float, metric: str) -> pd.Series:
@@ -278,6 +288,16 @@ def _scores(scores: pd.DataFrame, role: Role, n_refs: int, lam: float, metric: s
     return rows.set_index(["seed", "person", "sample"])[metric].astype(float)
 
 
+def _foreign_scores(scores: pd.DataFrame, main: Role) -> pd.Series | None:
+    """Identity of the same people when the first run of `main` is shown another person's pictures, λ = 1."""
+    rows = scores[(scores["adapter"] == "other") & np.isclose(scores["lam"].astype(float), 1)]
+    rows = rows[rows["n_refs"] == main.n_refs[-1]]
+    seeds = scores.loc[scores["adapter"] == main.names[0], "seed"]
+    if rows.empty:
+        return None
+    return rows.assign(seed=seeds.iloc[0]).set_index(["seed", "person", "sample"])["identity"].astype(float)
+
+
 def _paired(a: pd.Series, b: pd.Series) -> tuple[float, float, float]:
     both = pd.concat({"a": a, "b": b}, axis=1, join="inner").dropna()
     if both.empty:
@@ -286,7 +306,7 @@ def _paired(a: pd.Series, b: pd.Series) -> tuple[float, float, float]:
 
 
 def _unpaired_verdicts(table: pd.DataFrame, main: Role) -> dict[str, str]:
-    """For scores of whole sets, and for the other person's prompts: do the two intervals lie apart?"""
+    """For scores of whole sets, and for others without scores to pair: do the two intervals lie apart?"""
     n = main.n_refs[-1]
     one, zero, other = _cell(table, main, n, 1), _cell(table, main, n, 0), _reference(table, "other")
     pairs = {metric: (one[metric], zero[metric]) for metric in ("fid", "kid", "is") if metric in one}

@@ -9,23 +9,28 @@ cpu_index=https://download.pytorch.org/whl/cpu
 
 stop() { echo "$*" >&2; exit 1; }
 
-find_python() {
+find_python() { # the name of the first that is new enough
     local name
     for name in python3.11 python3.12 python3.13 python3; do
-        "$name" -c 'import sys; assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null && return
+        if "$name" -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then echo "$name"; return; fi
     done
     stop "Python 3.11 or newer is needed, and neither python3.11, python3.12, python3.13 nor python3 is one:" \
          "install it (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv) and run this again"
 }
 
+missing_packages() { # what Debian packages apart: ensurepip; from 3.14 a compiler, for the one package without a wheel
+    local own; own=$("$1" -c 'import sys; print("python{}.{}".format(*sys.version_info))')
+    "$1" -c 'import ensurepip' 2>/dev/null || echo "$own-venv"
+    "$1" -c 'import sys; assert sys.version_info < (3, 14)' 2>/dev/null || command -v cc >/dev/null || echo "gcc $own-dev"
+}
+
 make_venv() {
-    local python package
+    local python packages
     "$venv/bin/python" -c 'import pip' 2>/dev/null && return
     python=$(find_python)
-    package=$("$python" -c 'import sys; print("python{}.{}-venv".format(*sys.version_info))')
-    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
-        apt_install "$package" || stop "$python can't make virtual environments: sudo apt-get install $package"
-    fi
+    packages=$(missing_packages "$python")
+    # shellcheck disable=SC2086  # a list
+    [ -z "$packages" ] || apt_install $packages || stop "$python lacks a part: sudo apt-get install $packages"
     echo "making $venv with $("$python" --version)" >&2
     "$python" -m venv --clear "$venv"
 }
@@ -57,15 +62,15 @@ install_torch() {
     local pin; pin=$(cat requirements/torch.txt)
     "$venv/bin/python" -c "from importlib.metadata import version as v; assert v('torch').split('+')[0] == '${pin#*==}'" \
         2>/dev/null && return
-    if [ "$(uname)" = Linux ] && ! nvidia-smi >/dev/null 2>&1 && reachable "$cpu_index"; then
-        install --index-url "$cpu_index" "$pin" && return
+    if [ "$(uname)" = Linux ] && ! nvidia-smi >/dev/null 2>&1; then
+        reachable "$cpu_index" && install --index-url "$cpu_index" "$pin" && return
+        echo "$cpu_index is not reachable: torch comes from the default index, perhaps with CUDA (some GB)" >&2
     fi
     install "$pin"
 }
 
 make_venv
 share_pip_settings
-export IMMUTABLES_EXT=0 # where there is no wheel of it, build it without a C compiler
 echo "installing the packages of requirements/ (the first time takes some minutes)" >&2
 install --no-deps -r requirements/base.txt
 install_torch

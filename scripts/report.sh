@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 profile=$1
-python -m ipa_lib.config "$profile" >/dev/null # a mistake in the profile: one line, before anything runs
+pdf=$(python -m ipa_lib.config "$profile" | tail -n 1) # a mistake in the profile: one line, before anything runs
 
 target=all
 tex_tool >/dev/null || target=paper_inputs
 scripts/snakemake.sh --config profile="$profile" -- $target
-if [ $target = all ]; then echo "paper/main.pdf"; else tex_missing; fi
+if [ $target = all ]; then echo "$pdf"; else tex_missing; fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # typeset.sh MAIN.tex: the PDF beside it. Where TeX fails, its own words about why, and no more.
 set -uo pipefail
-main=$(realpath "$1")
+main=$(realpath -m "$1")
 cd "$(dirname "$0")/.." || exit
 . scripts/lib.sh
 

@@ -5,7 +5,7 @@ import shlex
 import nbformat
 import papermill
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ipa_lib import config
@@ -29,11 +29,13 @@ def write_notebook(path, source=PARAMETERS, tags=("parameters",)):
     return path
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    write_notebook(tmp_path / "notebooks" / "05_generate.ipynb")
-    return tmp_path / "notebooks"
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Notebooks for reading only."""
+    folder = tmp_path_factory.mktemp("a_repository") / "notebooks"
+    folder.mkdir()
+    write_notebook(folder / "05_generate.ipynb")
+    return folder
 
 
 @pytest.fixture
@@ -105,15 +107,11 @@ VALUES = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-@settings(deadline=None, max_examples=100)
-@given(VALUES)
-def test_flags_come_back_from_the_command_line_unchanged(tmp_path_factory, values):
-    folder = tmp_path_factory.getbasetemp()
-    if not (folder / "a.ipynb").exists():
-        write_notebook(folder / "a.ipynb")
-    words = shlex.split(config.Profile("x", {}, {}, (), folder).flags("a", **values))
+@given(values=VALUES)
+def test_flags_come_back_from_the_command_line_unchanged(folder, values):
+    words = shlex.split(config.Profile("x", {}, {}, (), folder).flags("05_generate", **values))
     pairs = dict(zip(words[1::3], words[2::3], strict=True))
-    assert config.check_values(folder / "a.ipynb", pairs) == values
+    assert config.check_values(folder / "05_generate.ipynb", pairs) == values
 
 
 def test_parameters_are_those_that_papermill_sees(folder):
@@ -216,6 +214,7 @@ def test_a_notebook_without_parameters_cell_is_one_line(tmp_path):
 
 def test_the_command_line_says_what_a_profile_trains(capsys):
     assert config.main(["smoke"]) == 0
-    assert "-s0: N = " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "-s0: N = " in said and said.endswith("\nresults/smoke/paper/main.pdf\n")
     assert config.main(["smok"]) == 1
     assert capsys.readouterr().err == "no profile 'smok' in configs/; did you mean smoke?\n"

@@ -122,10 +122,20 @@ def test_zero_lam_is_zero_scale_bitwise(unet, args, base):
 
 # --- through the stock pipeline ----------------------------------------------------------------------------
 
+# https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/blob/main/scheduler/scheduler_config.json
+SD15_SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
 
 def pipeline(unet):
     """Text embeddings in, latents out: the denoising loop of the stock pipeline and nothing else."""
-    scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    scheduler = DDIMScheduler(**SD15_SCHEDULER)
     parts = dict.fromkeys(["vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"])
     pipe = StableDiffusionPipeline(**parts, unet=unet, scheduler=scheduler, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
@@ -171,4 +181,5 @@ def test_stock_pipeline_gives_the_same_latents(unet, merge, slots, n, guidance):
     load_into(pipe, [published(adapter, unet, slot) for slot in range(len(each))], 0.8)
     given = [torch.cat([torch.zeros_like(e), e]) if guidance > 1 else e for e in each]
     expected = generate(pipe, guidance, ip_adapter_image_embeds=given)
-    assert_equal_but_not_base(mine, expected, text_only)
+    size = expected.abs().max()  # latents of an untrained U-Net grow to about 20: 1e-5 of that
+    assert_equal_but_not_base(mine / size, expected / size, text_only / size)

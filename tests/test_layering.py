@@ -1,0 +1,76 @@
+"""Data flows one way: a module imports only from modules to its left, and the paper's side knows no torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipa_lib.paths import ROOT
+
+LIB = ROOT / "ipa_lib"
+ORDER = """
+    paths config
+    mini_celeba captions celeba identity_sets galleries
+    backbone features
+    merge projection attention adapter
+    training mini_base sampling
+    intervals metrics judges evaluation
+    runs plots report
+""".split()
+WITHOUT_TORCH = ["paths", "config", "mini_celeba", "captions", "celeba", "galleries", "intervals", "runs", "plots", "report"]
+
+
+def imported(source: str) -> Iterator[str]:
+    """Names of the ipa_lib modules that a source imports, in whatever way."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            whole = ".".join(filter(None, ["ipa_lib" if node.level else "", node.module]))
+            names = [f"{whole}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name.split(".")[1] for name in names if name.startswith("ipa_lib."))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from . import plots", "from .plots import save", "from ipa_lib import plots", "import ipa_lib.plots as p",
+     "from ipa_lib.plots import save", "def f():\n    from .plots import save"],
+)  # fmt: skip
+def test_every_way_to_import_is_seen(source):
+    assert list(imported(source)) == ["plots"]
+    assert list(imported("import os, torch\nfrom torch import nn")) == []
+
+
+def test_every_module_has_its_place():
+    assert {path.stem for path in LIB.glob("*.py")} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_point_to_the_left(name):
+    left = ORDER[: ORDER.index(name)]
+    wrong = set(imported((LIB / f"{name}.py").read_text())) - set(left)
+    assert not wrong, f"{name} may import from {', '.join(left)}, and imports {', '.join(sorted(wrong))}"
+
+
+def test_the_papers_side_loads_no_torch():
+    """In one fresh process, the modules one after another: the first that loads torch is named."""
+    script = "import sys, importlib\nfor name in sys.argv[1:]:\n    importlib.import_module(f'ipa_lib.{name}')\n" + (
+        "    if 'torch' in sys.modules: sys.exit(name)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script, *WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, f"{result.stderr.strip()} loads torch"
+
+
+def test_config_is_light():
+    """It is read before every run, by the Snakefile and by the command line of `runs`."""
+    script = "import sys, ipa_lib.config; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "papermill", "nbformat", "pandas", "numpy"} & set(loaded.stdout.split())
+
+
+def test_notebooks_do_not_import_one_another():
+    for path in sorted(Path(ROOT / "notebooks").glob("*.ipynb")):
+        assert "%run" not in path.read_text() and "papermill.execute" not in path.read_text(), path.name

@@ -1,0 +1,201 @@
+"""Figures show the numbers of the table in colours that mean the same everywhere."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import ALT, LAMS, MAIN, make_scores, make_table
+
+from ipa_lib import plots
+
+matplotlib.use("Agg")
+OVER_LAM = ("identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam")
+FROM_TABLE = (*OVER_LAM, "identity_vs_n_refs", "fid_vs_n_refs")
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return make_scores()
+
+
+@pytest.fixture(scope="module")
+def table(scores):
+    return make_table(scores)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def one_color_pictures(*shape):
+    """uint8 [*shape, 16, 16, 3], every picture a colour of its own."""
+    colors = np.random.default_rng(0).integers(0, 256, (*shape, 1, 1, 3), dtype=np.uint8)
+    return np.broadcast_to(colors, (*shape, 16, 16, 3))
+
+
+def of_main(table, metric, **at):
+    rows = table[(table["adapter"] == MAIN["adapter"]) & (table["metric"] == metric)]
+    for column, value in at.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def lines(ax, n):
+    return [line for line in ax.lines if line.get_color() == plots.color(n) and len(line.get_xdata()) > 1]
+
+
+# ---- what is drawn -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", FROM_TABLE)
+def test_a_figure_has_the_width_it_will_have_on_the_page(stem, table):
+    fig = getattr(plots, stem)(table)
+    width = plots.HALF if stem in ("is_vs_lam", "text_vs_lam") else plots.WIDTH
+    assert fig.get_size_inches()[0] * 2.54 == pytest.approx(width)
+
+
+def test_a_line_is_the_cells_of_one_adapter_and_n(table):
+    ax = plots.identity_vs_lam(table).axes[0]
+    rows = of_main(table, "identity", n_refs=2)
+    (line,) = lines(ax, 2)
+    np.testing.assert_array_equal(line.get_xdata(), LAMS)
+    np.testing.assert_allclose(line.get_ydata(), rows.sort_values("lam")["value"])
+    assert len(lines(ax, 4)) == 2  # both adapters
+    assert len(ax.collections) == 4  # a band for every line
+
+
+def test_ceilings_and_floors_stand_at_their_values_with_a_label(table):
+    weaker = table[table["adapter"] == "other"].assign(lam=0.0, value=0.5)  # the floor is that at λ = 1
+    ax = plots.identity_vs_lam(pd.concat([table, weaker])).axes[0]
+    found = {line.get_label(): line.get_ydata()[0] for line in ax.lines}
+    assert found["реальные изображения"] == found["автокодировщик"] == 0.71
+    assert found["подсказки другого человека"] == 0.03
+    zero = table[(table["lam"] == 0) & (table["metric"] == "identity")]["value"].mean()
+    assert found[r"$\lambda = 0$: только текст"] == pytest.approx(zero)
+
+
+def test_kid_is_drawn_in_thousandths_and_the_network_and_count_are_named(table):
+    kid, fid = plots.fid_vs_lam(table).axes
+    value = of_main(table, "kid", n_refs=1, lam=0)["value"].item()
+    assert lines(kid, 1)[0].get_ydata()[0] == pytest.approx(1000 * value)
+    assert kid.get_title() == fid.get_title() == "mini attribute judge, 40 изображений"
+
+
+def test_n_has_one_colour_in_every_figure_and_no_other_n_shares_it(table):
+    assert len(set(plots.N_COLORS.values())) == len(plots.N_COLORS)
+    for ax in [*plots.fid_vs_lam(table).axes, *plots.text_vs_lam(table).axes, *plots.is_vs_lam(table).axes]:
+        assert lines(ax, 1) and lines(ax, 2) and lines(ax, 4)
+    points = [line for line in plots.identity_vs_n_refs(table).axes[0].lines if len(line.get_xdata()) == 1]
+    assert {plots.color(n) for n in (1, 2, 4)} <= {line.get_color() for line in points}
+
+
+def test_over_n_has_a_panel_for_each_lam_once(table):
+    assert len(plots.identity_vs_n_refs(table, (1.0, 1.25)).axes) == 2
+    fig = plots.identity_vs_n_refs(table, (1.0, 1.0))
+    rows = of_main(table, "identity", lam=1)
+    np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), rows.sort_values("n_refs")["value"])
+    assert len(fig.axes) == 1
+
+
+def test_seeds_are_dots_and_their_mean_is_the_line():
+    runs = ((MAIN, (4,)), (MAIN | {"adapter": "mean-own-n4r-s1", "seed": 1}, (4,)))
+    table = make_table(make_scores(runs), runs)
+    ax = plots.identity_vs_lam(table).axes[0]
+    line, dots = lines(ax, 4)
+    rows = table[(table["metric"] == "identity") & table["adapter"].str.startswith("mean")]
+    np.testing.assert_allclose(line.get_ydata(), rows.groupby("lam")["value"].mean())
+    assert dots.get_linestyle() == "None" and len(dots.get_xdata()) == 2 * len(LAMS)
+
+
+def test_training_curves_take_logs_with_few_validation_losses():
+    steps = np.arange(30)
+    log = pd.DataFrame({"step": steps, "loss": 1.0, "val_loss": np.where(steps % 10 == 0, 0.5, np.nan)})
+    train, val = plots.training_curves({"a": log, "b": log.drop(columns="val_loss")}).axes
+    np.testing.assert_allclose(train.lines[0].get_ydata(), 1)
+    assert [len(line.get_xdata()) for line in val.lines] == [3, 0]
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------
+
+
+def test_the_grid_shows_prompts_target_and_samples_in_this_order():
+    prompts, truths, samples = (one_color_pictures(*shape) for shape in ((2, 3), (2,), (2, 4)))
+    fig = plots.sample_grid(prompts, truths, samples, (0, 0.5, 1, 1.5))
+    shown = [ax.images[0].get_array()[0, 0] for ax in fig.axes]
+    expected = [*prompts[0, :, 0, 0], truths[0, 0, 0], *samples[0, :, 0, 0],
+                *prompts[1, :, 0, 0], truths[1, 0, 0], *samples[1, :, 0, 0]]  # fmt: skip
+    np.testing.assert_array_equal(shown, expected)
+    headings = [text.get_text() for text in fig.texts]
+    lams = [rf"$\lambda = {x}$" for x in ("0", "0{,}5", "1", "1{,}5")]
+    assert headings == ["подсказки", "цель $x_0$", *lams]
+
+
+def test_the_grid_stays_within_the_text_and_apart():
+    fig = plots.sample_grid(one_color_pictures(2, 8), one_color_pictures(2), one_color_pictures(2, 6), LAMS)
+    boxes = [ax.get_position() for ax in fig.axes[: 8 + 1 + 6]]
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False)) and boxes[-1].x1 <= 1
+    assert boxes[8].x0 - boxes[7].x1 > 2 * (boxes[1].x0 - boxes[0].x1)  # prompts set apart
+    assert fig.get_size_inches()[0] * 2.54 <= plots.WIDTH + 1e-9
+
+
+def test_worst_cases_are_the_lowest_of_one_cell(scores):
+    worst = plots.worst_cases(scores, ALT["adapter"], n_refs=4, count=5)
+    cell = scores[(scores["adapter"] == ALT["adapter"]) & (scores["lam"] == 1)]
+    np.testing.assert_array_equal(worst["identity"], np.sort(cell["identity"])[:5])
+
+
+def test_failure_cases_show_each_score_below_its_sample(scores):
+    worst = plots.worst_cases(scores, MAIN["adapter"], n_refs=2, count=3)
+    samples = one_color_pictures(3)
+    fig = plots.failure_cases(worst, one_color_pictures(3, 2), one_color_pictures(3), samples)
+    texts = [text.get_text() for text in fig.texts]
+    assert texts[0] == r"наименьшие значения сходства личности при $N = 2$, $\lambda = 1$"
+    assert texts[-3:] == [f"{x:.6g}".replace(".", ",").replace("-", "−") for x in worst["identity"].round(3)]
+    np.testing.assert_array_equal([ax.images[0].get_array()[0, 0] for ax in fig.axes[::4]], samples[:, 0, 0])
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_a_metric_or_a_lam_that_the_table_lacks_is_named(table):
+    with pytest.raises(ValueError, match="no rows of metric 'is'"):
+        plots.is_vs_lam(table[table["metric"] != "is"])
+    with pytest.raises(ValueError, match="lam = 3"):
+        plots.fid_vs_n_refs(table, lam=3)
+
+
+def test_pictures_of_another_shape_or_kind_are_refused():
+    with pytest.raises(ValueError, match="prompts: expected uint8 pictures with 5 dimensions"):
+        plots.sample_grid(one_color_pictures(2), one_color_pictures(2), one_color_pictures(2, 1), (1,))
+    with pytest.raises(ValueError, match="samples: expected"):
+        plots.sample_grid(one_color_pictures(2, 1), one_color_pictures(2), one_color_pictures(2, 3), (0, 1))
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_figure_is_the_same_bytes_twice_undated_and_traceable(tmp_path, table):
+    first, second = (
+        plots.save(plots.is_vs_lam(table), tmp_path / name / "is_vs_lam.pdf", "08_ablate_lambda", "abc1234")
+        for name in ("a", "b")
+    )
+    content = first.read_bytes()
+    assert content == second.read_bytes()
+    assert b"CreationDate" not in content and b"notebook=08_ablate_lambda commit=abc1234" in content
+    assert b"/Type3" not in content and b"/FontFile2" in content  # TrueType, embedded
+
+
+def test_the_raster_in_a_figure_has_three_hundred_dots_an_inch(tmp_path):
+    fig = plots.sample_grid(one_color_pictures(1, 1), one_color_pictures(1), one_color_pictures(1, 1), (1,))
+    ax = fig.axes[0]
+    inches = ax.get_position().width * fig.get_size_inches()[0]
+    assert ax.images[0].get_array().shape[0] / inches == pytest.approx(300, rel=0.01)
+
+
+def test_drawing_leaves_the_callers_settings_alone(table):
+    before = dict(plt.rcParams)
+    plots.text_vs_lam(table)
+    assert dict(plt.rcParams) == before

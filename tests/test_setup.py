@@ -1,0 +1,267 @@
+"""The set-up: pins that agree, scripts that say in one line what is missing, one command for tests and CI.
+
+The scripts run in a copy of the repository, on a PATH that holds stand-ins for what they call.
+"""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from ipa_lib.paths import ROOT
+
+PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
+CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake"}
+NOT_PYTHON = {"python", "make", "pip", "tectonic"}
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(PIN.findall((ROOT / "requirements" / name).read_text()))
+
+
+def asked(name: str) -> set[str]:
+    lines = (ROOT / "requirements" / name).read_text().splitlines()
+    return {Requirement(line).name for line in lines if line and not line.startswith("#")}
+
+
+# --- the pins ---
+
+
+def test_everything_asked_for_is_pinned_once():
+    assert asked("base.in") <= pins("base.txt").keys() | {"torch"}
+    assert asked("test.in") <= pins("test.txt").keys()
+    assert pins("torch.txt").keys() == {"torch"}
+    both = pins("base.txt").keys() & pins("test.txt").keys()
+    assert {name: pins("base.txt")[name] for name in both} == {name: pins("test.txt")[name] for name in both}
+
+
+@pytest.mark.parametrize("name", ["base.txt", "test.txt"])
+def test_a_list_of_pins_is_hashed_and_names_no_place(name):
+    text = (ROOT / "requirements" / name).read_text()
+    assert text.count(" \\\n    --hash=sha256:") >= len(PIN.findall(text)) > 0
+    assert not re.search(r"://|--index|--find-links|file:|nvidia|cuda|triton|^torch==", text, re.MULTILINE)
+
+
+def test_what_torch_requires_is_pinned_with_the_rest():
+    needs = [Requirement(line) for line in requires("torch")]
+    needs = {need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})}
+    needs = {name for name in needs if not re.match("nvidia|cuda|triton", name)}  # of the build for GPUs alone
+    assert needs <= asked("torch.in") <= pins("base.txt").keys()
+
+
+def test_conda_has_the_same_versions():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = dict(line.partition("=")[::2] for line in dependencies if isinstance(line, str))
+    assert conda.pop("python") == "3.11"
+    conda = {CONDA.get(name, name): version for name, version in conda.items() if name not in NOT_PYTHON}
+    pinned = pins("base.txt") | pins("test.txt") | pins("torch.txt")
+    assert conda == {name: pinned[name] for name in asked("base.in") | asked("test.in")}
+    assert dependencies[-1] == {"pip": ["--editable ."]}
+
+
+def imports(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names}
+
+
+def test_every_import_of_the_package_is_asked_for():
+    distributions = packages_distributions()
+    found = set().union(*(imports(path) for path in (ROOT / "ipa_lib").glob("*.py")))
+    names = {re.sub("[._]", "-", distributions[name][0].lower()) for name in found if name in distributions}
+    brought = {"nbclient"}  # by papermill, whose errors it raises
+    assert names - {"ipa-lib"} - brought <= asked("base.in")
+
+
+# --- the scripts ---
+
+
+@pytest.fixture
+def repository(tmp_path):
+    for name in ("scripts", "requirements", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("Makefile", ".gitignore", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for name in "bash env dirname realpath cat ls rm mkdir mktemp tail grep true sleep flock chmod".split():
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    stand_in(tmp_path, "id", "echo 0")
+    return tmp_path
+
+
+def stand_in(repository, name, script):
+    path = repository / "bin" / name
+    path.write_text(f"#!{shutil.which('bash')}\n{script}\n")
+    path.chmod(0o755)
+
+
+def run(repository, *command, **environment):
+    """`command` in `repository`, where nothing is to be found but what lies in its bin/."""
+    environment = {"PATH": str(repository / "bin"), "HOME": str(repository), **environment}
+    return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_parse_and_can_be_run(path):
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
+    assert path.name == "lib.sh" or os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize("script", [None, "exit 1"], ids=["none", "old"])
+def test_no_python_is_one_line(repository, script):
+    if script:
+        stand_in(repository, "python3", script)
+    result = run(repository, "scripts/environment.sh", ".venv")
+    assert result.returncode == 1 and not (repository / ".venv").exists()
+    assert result.stderr.startswith("Python 3.11 or newer is needed") and result.stderr.count("\n") == 1
+
+
+def test_no_ensurepip_names_the_package(repository):
+    stand_in(repository, "python3.11", f'case "$*" in *ensurepip*) exit 1;; *) exec {sys.executable} "$@";; esac')
+    result = run(repository, "scripts/environment.sh", ".venv")
+    assert result.returncode == 1 and not (repository / ".venv").exists()
+    assert re.fullmatch(r"python3.11 lacks a part: sudo apt-get install python3\.\d+-venv\n", result.stderr)
+
+
+LOG = 'echo "$*" >>log'
+INSTALLS = f'{LOG}; case "$*" in *"install -y"*) echo "#!/bin/sh" >bin/latexmk; chmod +x bin/latexmk;; esac'
+
+
+def test_tex_is_installed_where_apt_can(repository):
+    stand_in(repository, "kpsewhich", "")
+    stand_in(repository, "apt-get", INSTALLS)
+    result = run(repository, "scripts/install_tex.sh")
+    assert result.returncode == 0 and result.stderr.startswith("installing TeX")
+    update, install = (repository / "log").read_text().splitlines()
+    assert update.endswith(" update") and "latexmk" in install and "cm-super" in install
+    assert run(repository, "scripts/install_tex.sh").stderr == ""
+
+
+@pytest.mark.parametrize("apt", ["none", "fails", "no rights"])
+def test_tex_missing_is_one_line_and_no_failure(repository, apt):
+    if apt != "none":
+        stand_in(repository, "apt-get", "exit 100")
+    if apt == "no rights":
+        stand_in(repository, "id", "echo 1000")
+    result = run(repository, "scripts/install_tex.sh")
+    assert result.returncode == 0
+    lines = result.stderr.splitlines()
+    assert lines[-1].startswith("TeX is missing") and "sudo apt-get install latexmk" in lines[-1]
+    assert len(lines) == 2 and lines[0].startswith("installing TeX")
+    result = run(repository, "scripts/typeset.sh", "paper/main.tex")
+    assert result.returncode == 1 and result.stderr.startswith("TeX is missing")
+
+
+def test_typesetting_says_why_it_failed(repository):
+    stand_in(repository, "kpsewhich", "")
+    error = "main.tex:12: Undefined result fid/n9"
+    stand_in(repository, "latexmk", f"echo chatter; echo '{error}'; echo l.12; exit 12")
+    result = run(repository, "scripts/typeset.sh", "paper/main.tex")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [error, "l.12", "TeX failed on paper/main.tex"]
+
+
+def test_snakemake_recovers_from_a_kill(repository):
+    stand_in(repository, "snakemake", f'{LOG}; case "$1" in --unlock) rm -r .snakemake/locks;; esac')
+    (repository / ".snakemake" / "locks").mkdir(parents=True)
+    (repository / ".snakemake" / "locks" / "0.input.lock").touch()
+    assert run(repository, "scripts/snakemake.sh", "all", CORES="2").returncode == 0
+    assert run(repository, "scripts/snakemake.sh", "all", CORES="2").returncode == 0
+    ordinary = "--cores 2 --rerun-incomplete --keep-going all"
+    assert (repository / "log").read_text().splitlines() == ["--unlock all", ordinary, ordinary]
+
+
+def test_a_second_run_at_the_same_time_is_refused(repository):
+    stand_in(repository, "snakemake", "echo started; sleep 60")
+    where = {"cwd": repository, "env": {"PATH": str(repository / "bin")}}
+    with subprocess.Popen(["scripts/snakemake.sh"], stdout=subprocess.PIPE, process_group=0, **where) as first:
+        first.stdout.readline()
+        second = run(repository, "scripts/snakemake.sh")
+        os.killpg(first.pid, signal.SIGKILL)
+    assert (second.returncode, second.stdout) == (75, "")
+    assert second.stderr.startswith("another run is using this folder") and second.stderr.count("\n") == 1
+    stand_in(repository, "snakemake", "")
+    while (status := run(repository, "scripts/snakemake.sh").returncode) == 75:
+        time.sleep(0.1)  # what was killed has not let go of the lock yet
+    assert status == 0
+
+
+def test_the_line_of_a_failed_notebook_is_said_last(repository):
+    line = "notebooks/04_train_adapter.ipynb: cell 7: ValueError: N"
+    stand_in(repository, "snakemake", f'echo "{line}" >>"$IPA_FAILURES"; echo chatter >&2; exit 1')
+    result = run(repository, "scripts/snakemake.sh")
+    assert result.returncode == 1 and result.stderr.splitlines()[-1] == line
+    stand_in(repository, "snakemake", "exit 1")
+    assert run(repository, "scripts/snakemake.sh").stderr == ""
+
+
+@pytest.mark.parametrize("tex", [True, False])
+def test_the_report_ends_with_its_path_or_with_what_is_missing(repository, tex):
+    stand_in(repository, "python", "echo mean-own-n1-s0; echo results/mine/paper/main.pdf")
+    stand_in(repository, "snakemake", LOG)
+    if tex:
+        stand_in(repository, "kpsewhich", "")
+        stand_in(repository, "latexmk", "")
+    result = run(repository, "scripts/report.sh", "mine")
+    assert result.returncode == 0, result.stderr
+    called = (repository / "log").read_text()
+    assert "--config profile=mine" in called and called.endswith("-- all\n" if tex else "-- paper_inputs\n")
+    last = result.stdout.splitlines()[-1]
+    assert last == "results/mine/paper/main.pdf" if tex else last.startswith("TeX is missing")
+
+
+def test_the_report_stops_at_a_mistake_in_the_profile(repository):
+    stand_in(repository, "python", "echo 'no profile' >&2; exit 1")
+    stand_in(repository, "snakemake", LOG)
+    result = run(repository, "scripts/report.sh", "mni")
+    assert (result.returncode, result.stderr) == (1, "no profile\n") and not (repository / "log").exists()
+
+
+# --- make ---
+
+
+def test_help_lists_every_target():
+    phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in said.splitlines()} == phony - {"tex"}
+
+
+def test_ci_runs_the_tests_as_the_readme_does():
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert {"make report", "make test"} <= set(re.findall(r"make \w+", (ROOT / "README.md").read_text()))
+
+
+def test_clean_removes_what_was_made_and_nothing_else(repository):
+    made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".run/lock"]
+    kept = ["models/mini/a.safetensors", "data/celeba/a.jpg", "paper/main.tex", ".venv/bin/python", "notes.txt"]
+    for name in made + kept:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).touch()
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    subprocess.run(["make", "clean"], cwd=repository, check=True)
+    assert not [name for name in made if (repository / name).exists()]
+    assert all((repository / name).exists() for name in kept)
+
+
+def test_the_licence_and_the_citation():
+    assert "Apache License" in (ROOT / "LICENSE").read_text()[:200]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["authors"][0]["family-names"] == "Stepanov" and citation["license"] == "Apache-2.0"
+
+
+def test_the_linters_are_content():
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(["scripts/lint.sh"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

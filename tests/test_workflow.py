@@ -1,0 +1,127 @@
+"""The whole line: the `smoke` profile through Snakemake and papermill, from drawn faces to the PDF."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ipa_lib import evaluation, paths, runs
+from ipa_lib.config import load_profile, profile_names
+
+ROOT = paths.ROOT
+SMOKE = paths.results_dir("smoke")
+TEX = shutil.which("latexmk") or shutil.which("tectonic")
+
+
+def report(*arguments):
+    return subprocess.run(["scripts/report.sh", "smoke", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def planned(profile="smoke", *targets):
+    """Names of the jobs that Snakemake would run."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--cores", "2",
+               "--config", f"profile={profile}", "--", *(targets or ["paper_inputs"])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    table = said.split("job", 1)[-1] if "count" in said else ""
+    return {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if len(line.split()) == 2
+            and line.split()[1].isdigit()}
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    """Results of a run from nothing."""
+    shutil.rmtree(SMOKE, ignore_errors=True)
+    shutil.rmtree(paths.data_dir("smoke"), ignore_errors=True)
+    done = report()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def table(smoke):
+    return pd.read_csv(SMOKE / "table.csv")
+
+
+def test_it_ends_with_the_paper(smoke):
+    if not TEX:
+        assert "TeX is missing" in smoke.stdout + smoke.stderr
+        pytest.skip("no TeX here: figures, tables and numbers are made, the PDF is not")
+    assert smoke.stdout.strip().splitlines()[-1] == "results/smoke/paper/main.pdf"
+    assert (SMOKE / "paper/main.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_table_is_tidy_and_complete(table):
+    assert list(table.columns) == list(evaluation.TABLE_COLUMNS)
+    assert set(table.metric) == {"identity", "top1", "text", "copying", "fid", "kid", "is"}
+    assert set(table.adapter) == {"mean-own-n2r-s0", "real", "reconstruction", "other"}
+    cells = table[table.adapter == "mean-own-n2r-s0"].groupby(["n_refs", "lam"]).size()
+    assert cells.index.tolist() == [(1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0)] and cells.nunique() == 1
+    assert (table.low <= table.high).all() and table["count"].gt(0).all() and table.judge.notna().all()
+
+
+def test_lam_0_is_the_same_picture_whatever_n(smoke):
+    galleries = [SMOKE / "samples/mean-own-n2r-s0" / name / "lam0" for name in ("n1", "n2", "n2-other")]
+    names = [sorted(file.name for file in gallery.iterdir()) for gallery in galleries]
+    assert names[0] == names[1] == names[2] and len(names[0]) == 6
+    for name in names[0]:
+        first, second, other = (np.asarray(Image.open(gallery / name)) for gallery in galleries)
+        assert np.array_equal(first, second) and np.array_equal(first, other)
+
+
+def test_executed_notebooks_and_provenance_lie_with_their_runs(smoke):
+    run = SMOKE / "adapters/mean-own-n2r-s0"
+    executed = nbformat.read(run / "04_train_adapter.ipynb", as_version=4)
+    assert all(c.execution_count for c in executed.cells if c.cell_type == "code" and c.source)
+    kept = json.loads((run / "provenance.json").read_text())
+    assert {"commit", "dirty", "versions", "seed", "device", "data", "wall_time"} <= set(kept)
+    assert len(runs.read_log(run / "log.jsonl")) == 12
+
+
+def test_nothing_changed_nothing_runs(smoke):
+    assert planned() == {}
+
+
+def test_a_deleted_figure_is_the_only_one_made_again(smoke):
+    (SMOKE / "paper/figures/text_vs_lam.pdf").unlink()
+    assert set(planned()) - {"total", "paper_inputs"} == {"over_lambda"}
+    before = (SMOKE / "paper/figures/identity_vs_lam.pdf").read_bytes()
+    assert report().returncode == 0
+    assert (SMOKE / "paper/figures/identity_vs_lam.pdf").read_bytes() == before  # byte-identical figures
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_has_a_graph(profile):
+    assert planned(profile).get("total", 0) >= 0
+    assert load_profile(profile).adapters
+
+
+def test_the_base_notebook_trains_every_part(tmp_path, smoke):
+    """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
+    values = {"profile": "smoke", "folder": str(tmp_path / "parts"), "publish": str(tmp_path / "base"),
+              "judge_people": 70, "judge_steps": 2, "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2,
+              "judge_data": str(tmp_path / "judges")}
+    runs.execute(paths.NOTEBOOKS / "02_train_base.ipynb", tmp_path / "02.ipynb", values, progress=False)
+    assert (tmp_path / "base/model_index.json").is_file()
+    assert len(list((tmp_path / "base/recipes").glob("*.json"))) == 5
+
+
+def test_a_user_s_mistake_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "ipa_lib.runs", "notebooks/05_generate.ipynb", str(tmp_path / "out.ipynb")]
+    for values, said in (
+        (["n_ref", "2"], "n_ref"),
+        (["n_refs", "two"], "n_refs"),
+        (["lams", "[0.0, none]"], "lams"),
+    ):
+        done = subprocess.run([*command, "-q", "-p", *values], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+    unknown = subprocess.run(["scripts/report.sh", "nothing"], cwd=ROOT, capture_output=True, text=True)
+    assert unknown.returncode != 0 and "no profile 'nothing'" in unknown.stderr
