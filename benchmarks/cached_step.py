@@ -3,6 +3,7 @@
 A B A B in one process on the mini base, for N = 1 and 4; prints the median of the paired ratios and its quartiles.
 """
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ def live_features(models, pictures: np.ndarray, texts: list[str]) -> Features:
         backbone.encode_captions(models, texts),
         torch.ones(len(pictures), dtype=torch.long),
     )
+
+
+def encode_and_step(step, *sources) -> None:
+    step(live_features(*sources))
 
 
 def seconds(step) -> float:
@@ -49,10 +54,9 @@ def main() -> None:
             ).backward()
 
         needed = pictures[: rows.numel()]
-        ratios = [
-            seconds(lambda needed=needed, step=step: step(live_features(models, needed, texts))) / seconds(lambda step=step: step(cached))
-            for _ in range(ROUNDS)
-        ]
+        stored = partial(step, cached)
+        live = partial(encode_and_step, step, models, needed, texts)
+        ratios = [seconds(live) / seconds(stored) for _ in range(ROUNDS)]
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         print(f"N = {n}: a live step costs {middle:.2f} cached ones (quartiles {low:.2f} to {high:.2f})")
 

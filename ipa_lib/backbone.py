@@ -53,7 +53,7 @@ def load_base(folder: str | Path, dtype: torch.dtype = torch.float32) -> Backbon
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray, batch_size: int = 64) -> torch.Tensor:
-    """Scaled latents [M,c,h,w] of uint8 pictures [M,H,W,3]: the mode of the posterior, so that a cache equals a live run."""
+    """Scaled latents [M,c,h,w] of uint8 pictures [M,H,W,3]: the posterior's mode, so that a cache equals a live run."""
     batches = torch.as_tensor(pictures).split(batch_size)
     modes = [vae.encode((b.permute(0, 3, 1, 2) / 127.5 - 1).to(vae.dtype)).latent_dist.mode() for b in batches]
     return torch.cat(modes) * vae.config.scaling_factor
@@ -92,7 +92,8 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
 def facts(backbone: Backbone) -> dict[str, int]:
     """The sizes that the paper states: of pictures, latents and widths, and parameters of each model."""
     channels, side, _ = backbone.latent_shape
-    models = {"vae": backbone.vae, "unet": backbone.unet, "text": backbone.text_encoder, "image": backbone.image_encoder}
+    models = {"vae": backbone.vae, "unet": backbone.unet}
+    models |= {"text": backbone.text_encoder, "image": backbone.image_encoder}
     return {
         "picture_size": backbone.picture_size, "latent_size": side, "latent_channels": channels,
         "text_dim": backbone.unet.config.cross_attention_dim,

@@ -314,7 +314,7 @@ def _different(values: Iterable, where: str) -> tuple:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m ipa_lib.config mini` checks a profile and says what it trains and, last, where its paper goes."""
+    """`python -m ipa_lib.config mini` checks a profile, says what it trains and, last, where its PDF goes."""
     try:
         profile = load_profile(*arguments)
     except (FileNotFoundError, ValueError) as error:

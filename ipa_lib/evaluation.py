@@ -68,7 +68,7 @@ def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, si
 
 
 def cell_keys(settings: Mapping) -> dict:
-    """The leading columns of the table from a gallery's settings; another person's prompts are the reference `other`."""
+    """Leading columns of the table from a gallery's settings; another person's prompts are the reference `other`."""
     if settings["prompts"] == "own":
         return {name: settings[name] for name in KEYS if name in settings}
     return {name: settings[name] for name in ("profile", "n_refs", "guidance")} | {"adapter": settings["prompts"]}

@@ -1,4 +1,4 @@
-"""The mini Stable Diffusion and its judges: real diffusers and transformers classes at a small size, trained from scratch.
+"""The mini Stable Diffusion and its judges: real diffusers and transformers classes, small and trained from scratch.
 
 Pictures are uint8 [M,H,W,3] in memory and float [B,3,H,W] in −1…1 at a network's door. A `*_loss` is the loss of one
 step; `02_train_base.ipynb` drives it through `training.fit`. Weights are stored in float16, computed in float32.
@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from tokenizers import models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as BPETokenizer
+from tokenizers import models, normalizers, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import (
     CLIPImageProcessorPil,
@@ -292,7 +292,7 @@ def save_part(model: torch.nn.Module, folder: Path) -> None:
 
 
 def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
-    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` that stock diffusers loads, judges beside it."""
+    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` for stock diffusers, the judges beside it."""
     half = torch.float16
     StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=half),

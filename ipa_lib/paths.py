@@ -25,7 +25,7 @@ def results_dir(profile: str) -> Path:
 
 
 def paper_dir(profile: str) -> Path:
-    """Where figures, tables and numbers of a profile go: `paper/` for the default, beside the results for others."""
+    """Where figures, tables and numbers of a profile go: `paper/` for `mini`, else beside the results."""
     return PAPER if profile == "mini" else results_dir(profile) / "paper"
 
 

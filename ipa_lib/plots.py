@@ -295,7 +295,7 @@ def failure_cases(
     for column, score in enumerate(cases["identity"]):
         for row, picture in enumerate([samples[column], truths[column], *prompts[column]]):
             grid.show(row, column, picture)
-        grid.under(0, column, _number(round(score, 3)))
+        grid.under(0, column, _comma(f"{score:.3f}"))
     return grid.fig
 
 
@@ -312,7 +312,9 @@ class Grid:
         self.pad = 0.06
         self.side_cm = min(size, (WIDTH - margin - sum(self.gaps.values()) - 2 * self.pad) / columns)
         self.top = 0.5 if title or gaps else 0.1
-        self.width = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
+        filled = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
+        self.width = max(filled, 10.0) if title else filled  # room for the title
+        self.shift = (self.width - filled) / 2
         self.height = self.top + rows * self.side_cm + sum(self.row_gaps.values()) + 2 * self.pad
         self.columns, self.rows = columns, rows
         self.fig = plt.figure(figsize=(self.width * CM, self.height * CM))
@@ -321,7 +323,7 @@ class Grid:
 
     def left(self, column: int) -> float:
         gaps = sum(gap for before, gap in self.gaps.items() if before <= column)
-        return self.margin + self.pad + column * self.side_cm + gaps
+        return self.shift + self.margin + self.pad + column * self.side_cm + gaps
 
     def upper(self, row: int) -> float:
         gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
@@ -341,7 +343,7 @@ class Grid:
 
     def side(self, start: int, stop: int, text: str) -> None:
         middle = (self.upper(start) + self.upper(stop - 1) + self.side_cm) / 2
-        x = self.margin / 2 / self.width
+        x = (self.shift + self.margin / 2) / self.width
         self.fig.text(x, self._y(middle), text, rotation=90, ha="center", va="center")
 
     def under(self, row: int, column: int, text: str) -> None:
@@ -462,7 +464,11 @@ def _label(ax: Axes, x: str, y: str) -> None:
 
 def _number(value: float) -> str:
     """A number with the decimal comma and a real minus: -0.25 -> −0,25."""
-    return f"{value:.6g}".replace(".", ",").replace("-", "−")
+    return _comma(f"{value:.6g}")
+
+
+def _comma(number: str) -> str:
+    return number.replace(".", ",").replace("-", "−")
 
 
 def _tex_number(value: float) -> str:

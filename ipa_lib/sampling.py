@@ -32,8 +32,9 @@ def guide(eps: torch.Tensor, w: float) -> torch.Tensor:
 
 
 @torch.no_grad()
-def denoise(unet, scheduler, x_T: torch.Tensor, text: torch.Tensor, empty: torch.Tensor, image_kv: ImageKV | None = None,
-            lam: float | torch.Tensor = 1.0, w: float = 3.0, steps: int = 20) -> Iterator[torch.Tensor]:
+def denoise(unet, scheduler, x_T: torch.Tensor, text: torch.Tensor, empty: torch.Tensor,
+            image_kv: ImageKV | None = None, lam: float | torch.Tensor = 1.0, w: float = 3.0, steps: int = 20,
+            ) -> Iterator[torch.Tensor]:
     """Latents after each of `steps` denoising steps, the last of them x_0; `scheduler` itself is left as it is.
 
     text [B,L,D], empty [L,D]. `image_kv` holds both branches, as `adapter.guided` gives them; None is text alone, for a

@@ -14,7 +14,7 @@ P_DROP = 0.05        # of text, of images, and of both
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU random stream that depends on (seed, step) alone, so that a resumed run draws what an unbroken one draws."""
+    """A CPU random stream that depends on (seed, step) alone: a resumed run draws what an unbroken one draws."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 

@@ -71,11 +71,10 @@ def test_the_names_of_the_merges_are_those_of_merge():
 
 
 def test_grid_is_the_product_of_its_lists(load):
-    profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]\nlams: [0, 0.5]")
+    profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]")
     assert len(profile.adapters) == 16
     assert list(profile.adapters)[:3] == ["mean-own-n1-s0", "mean-own-n1-s1", "mean-own-n4-s0"]
     assert profile.adapters["concat-shared-n4-s1"] == config.AdapterRun("concat", "shared", 4, False, 1, (4,))
-    assert profile.lams == (0.0, 0.5)
 
 
 def test_random_n_is_in_the_name(load):
@@ -88,7 +87,7 @@ def test_a_profile_holds_only_differences(load):
     profile = load("notebooks: {05_generate: {people: 8}}")
     assert (profile.adapters, profile.lams) == (mini.adapters, mini.lams)
     assert load("").notebooks == {}
-    assert load("lams: [2]").lams == (2.0,)
+    assert load("lams: [0, 0.5, 2]").lams == (0.0, 0.5, 2.0)
 
 
 def test_values_and_flags_take_the_profile_then_the_rest(load):
@@ -131,14 +130,14 @@ ENTRY = "{merge: mean, n_max: 4}"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("grid: [{merge: mode, n_max: 4}]", "mine.yaml: grid[0]: merge: expected one of mean, concat, weighted, gated"),
-        ("grid: [{merge: mean, n_max: 4, slots: none}]", "grid[0]: slots: expected one of own, shared, got 'none'"),
+        ("grid: [{merge: mode, n_max: 4}]", "mine.yaml: grid[0]: merge: expected one of mean, concat"),
+        ("grid: [{merge: mean, n_max: 4, slots: none}]", "slots: expected one of own, shared, got 'none'"),
         ("grid: [{merge: mean, n_max: 0}]", "grid[0]: n_max: expected a whole number from 1 to 32, got 0"),
         ("grid: [{merge: mean, n_max: 33}]", "n_max: expected a whole number from 1 to 32, got 33"),
         ("grid: [{merge: mean, n_max: 2.0}]", "n_max: expected a whole number from 1 to 32, got 2.0"),
         ("grid: [{merge: mean, n_max: true}]", "n_max: expected a whole number from 1 to 32, got True"),
         ("grid: [{merge: mean, n_max: 4, seed: -1}]", "seed: expected a whole number from 0 to"),
-        ("grid: [{merge: mean, n_max: 4, n_refs: [1, 8]}]", "n_refs: expected a whole number from 1 to 4, got 8"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: [8]}]", "n_refs: expected a whole number from 1 to 4"),
         ("grid: [{merge: mean, n_max: 4, n_refs: [1, 1]}]", "n_refs: 1 stands there twice"),
         ("grid: [{merge: mean, n_max: 4, n_refs: 2}]", "n_refs: expected list[int], got 2"),
         ("grid: [{merge: mean, n_max: 4, n_refs: []}]", "n_refs: expected at least one"),
@@ -159,9 +158,9 @@ ENTRY = "{merge: mean, n_max: 4}"
         ("lams: 1.0", "lams: expected list[float], got 1.0"),
         ("lams: [0, 0.0]", "lams: 0.0 stands there twice"),
         ("lam: [1.0]", "mine.yaml: unknown key 'lam'; did you mean lams?"),
-        ("notebooks: {05_generat: {people: 8}}", "mine.yaml: unknown notebook '05_generat'; did you mean 05_generate?"),
-        ("notebooks: {05_generate: {poeple: 8}}", "mine.yaml: 05_generate: unknown parameter 'poeple'; did you mean people?"),
-        ("notebooks: {05_generate: {people: many}}", "mine.yaml: 05_generate: people: expected a whole number, got 'many'"),
+        ("notebooks: {05_generat: {}}", "unknown notebook '05_generat'; did you mean 05_generate?"),
+        ("notebooks: {05_generate: {poeple: 8}}", "unknown parameter 'poeple'; did you mean people?"),
+        ("notebooks: {05_generate: {lam: many}}", "mine.yaml: 05_generate: lam: expected a finite number"),
         ("notebooks: {05_generate: {people: 1.5}}", "people: expected a whole number, got 1.5"),
         ("notebooks: {05_generate: {people: true}}", "people: expected a whole number, got True"),
         ("notebooks: {05_generate: {merge: 3}}", "merge: expected text, got 3"),
@@ -187,9 +186,9 @@ def test_an_unknown_profile_is_one_line(name):
 
 
 def test_an_unknown_notebook_is_one_line(folder):
-    with pytest.raises(FileNotFoundError, match="05_generat in notebooks/; did you mean 05_generate") as error:
+    with pytest.raises(FileNotFoundError) as error:
         config.parameters(folder / "05_generat.ipynb")
-    one_line(error)
+    assert one_line(error) == "no notebook 05_generat in notebooks/; did you mean 05_generate?"
 
 
 @pytest.mark.parametrize(

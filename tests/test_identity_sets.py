@@ -16,6 +16,7 @@ from ipa_lib.identity_sets import (
     check_splits,
     evaluation_sets,
     group_by_person,
+    with_prompts,
 )
 
 
@@ -261,7 +262,7 @@ def test_impossible_evaluation_sets_are_refused(changed, message):
 
 
 def test_other_prompts_are_another_persons_and_nothing_else_changes(tiny_celeba):
-    table = celeba.read_celeba(tiny_celeba)
+    table = read_celeba(tiny_celeba)
     sets = evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
     other = with_prompts(sets, "other")
     whose = [table.person[list(rows)].unique() for rows in other.prompts]

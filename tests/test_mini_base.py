@@ -64,7 +64,8 @@ def test_a_finished_part_is_not_trained_again(tmp_path):
 
     part, recipe = torch.nn.Module(), {"steps": 2, "seed": 0}
     part = mini_base.new_resnet((8,), 1, 3)
-    log = mini_base.finish({"judge": part}, tmp_path, iter([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]), recipe)
+    steps = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]
+    log = mini_base.finish({"judge": part}, tmp_path, iter(steps), recipe)
     again = mini_base.finish({"judge": part}, tmp_path, refuse(), recipe)
     assert log.equals(again) and json.loads((tmp_path / "judge.json").read_text())["seed"] == 0
     with pytest.raises(AssertionError):

@@ -37,7 +37,7 @@ def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path, error):
 
 
 def test_atomic_takes_a_writer_that_replaces_its_file(tmp_path):
-    """Many writers open by name and some rename onto it: what counts is what lies there when the block ends."""
+    """Some writers rename onto the name they are given: what lies there at the end counts."""
     target = tmp_path / "figure.pdf"
     with paths.atomic(str(target)) as temporary:
         (tmp_path / "other").write_text("from a rename")

@@ -153,8 +153,10 @@ def test_failure_cases_show_each_score_below_its_sample(scores):
     fig = plots.failure_cases(worst, one_color_pictures(3, 2), one_color_pictures(3), samples)
     texts = [text.get_text() for text in fig.texts]
     assert texts[0] == r"наименьшие значения сходства личности при $N = 2$, $\lambda = 1$"
-    assert texts[-3:] == [f"{x:.6g}".replace(".", ",").replace("-", "−") for x in worst["identity"].round(3)]
+    assert texts[-3:] == [f"{x:.3f}".replace(".", ",").replace("-", "−") for x in worst["identity"]]
     np.testing.assert_array_equal([ax.images[0].get_array()[0, 0] for ax in fig.axes[::4]], samples[:, 0, 0])
+    title = fig.texts[0].get_window_extent()
+    assert 0 <= title.x0 and title.x1 <= fig.bbox.width  # three pictures are narrower than the title
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------

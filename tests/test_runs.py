@@ -55,15 +55,16 @@ def test_the_executed_copy_has_the_parameters_and_runs_in_this_environment(noteb
     assert printed.split() == ["0.5", sys.executable, "0", str(notebook.parent)]
 
 
-def test_a_mistake_keeps_the_old_result_and_the_cells_until_then(notebook, output, capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("IPA_FAILURES", str(tmp_path / "failures"))
+def test_a_mistake_keeps_the_old_result_and_the_cells_until_then(notebook, output, capsys, monkeypatch):
+    failures = notebook.with_name("failures")
+    monkeypatch.setenv("IPA_FAILURES", str(failures))
     output.parent.mkdir()
     output.write_text("old")
     assert run(notebook, output, "-p", "how", "badly") == 1
     line = f"{notebook}: cell 4: ValueError: lam: expected less"
     said = capsys.readouterr().err
     assert said.splitlines()[-1] == line and "Traceback" not in said
-    assert (tmp_path / "failures").read_text() == line + "\n"
+    assert failures.read_text() == line + "\n"
     assert output.read_text() == "old"
     assert names(output.parent) == ["05_generate.failed.ipynb", "05_generate.ipynb"]
     assert "1.0" in (output.parent / "05_generate.failed.ipynb").read_text()
@@ -128,7 +129,8 @@ def test_provenance_says_where_a_result_comes_from(tmp_path):
     written = json.loads(path.read_text())
     assert (written["seed"], written["device"], written["data"], written["steps"]) == (3, "cpu", "abc", 10)
     assert written["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert written["versions"]["torch"] and written["wall_time"] > 0 and 10**7 < written["peak_memory"] < 10**12
+    assert written["versions"]["torch"].startswith("2.")
+    assert written["wall_time"] > 0 and 10**7 < written["peak_memory"] < 10**12
 
 
 def test_provenance_knows_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
@@ -136,10 +138,9 @@ def test_provenance_knows_the_commit_and_what_differs_from_it(tmp_path, monkeypa
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert runs.commit() == {"commit": None, "dirty": None}
     (tmp_path / "a").write_text("1")
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init", "-q"], ["add", "a"], [*who, "commit", "-q", "-m", "a"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
+    for command in ("init", "add a", "-c user.name=a -c user.email=a@b commit -m a"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    head = (tmp_path / ".git" / (tmp_path / ".git" / "HEAD").read_text().split()[1]).read_text().strip()
     assert runs.commit() == {"commit": head, "dirty": False}
     (tmp_path / "a").write_text("2")
     assert runs.commit() == {"commit": head, "dirty": True}

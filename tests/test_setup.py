@@ -55,7 +55,7 @@ def test_a_list_of_pins_is_hashed_and_names_no_place(name):
 def test_what_torch_requires_is_pinned_with_the_rest():
     needs = [Requirement(line) for line in requires("torch")]
     needs = {need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})}
-    needs = {name for name in needs if not re.match("nvidia|cuda|triton", name)}  # of the build for GPUs alone
+    needs = {name for name in needs if not re.match("nvidia|cuda|triton", name)}  # the GPU's
     assert needs <= asked("torch.in") <= pins("base.txt").keys()
 
 
@@ -128,7 +128,8 @@ def test_no_python_is_one_line(repository, script):
 
 
 def test_no_ensurepip_names_the_package(repository):
-    stand_in(repository, "python3.11", f'case "$*" in *ensurepip*) exit 1;; *) exec {sys.executable} "$@";; esac')
+    real = f'exec {sys.executable} "$@"'
+    stand_in(repository, "python3.11", f'case "$*" in *ensurepip*) exit 1;; *) {real};; esac')
     result = run(repository, "scripts/environment.sh", ".venv")
     assert result.returncode == 1 and not (repository / ".venv").exists()
     assert re.fullmatch(r"python3.11 lacks a part: sudo apt-get install python3\.\d+-venv\n", result.stderr)
@@ -184,8 +185,8 @@ def test_snakemake_recovers_from_a_kill(repository):
 
 def test_a_second_run_at_the_same_time_is_refused(repository):
     stand_in(repository, "snakemake", "echo started; sleep 60")
-    where = {"cwd": repository, "env": {"PATH": str(repository / "bin")}}
-    with subprocess.Popen(["scripts/snakemake.sh"], stdout=subprocess.PIPE, process_group=0, **where) as first:
+    how = {"cwd": repository, "env": {"PATH": str(repository / "bin")}, "stdout": subprocess.PIPE}
+    with subprocess.Popen(["scripts/snakemake.sh"], process_group=0, **how) as first:
         first.stdout.readline()
         second = run(repository, "scripts/snakemake.sh")
         os.killpg(first.pid, signal.SIGKILL)
@@ -245,7 +246,7 @@ def test_ci_runs_the_tests_as_the_readme_does():
 
 def test_clean_removes_what_was_made_and_nothing_else(repository):
     made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".run/lock"]
-    kept = ["models/mini/a.safetensors", "data/celeba/a.jpg", "paper/main.tex", ".venv/bin/python", "notes.txt"]
+    kept = ["models/mini/unet.bin", "data/celeba/a.jpg", "paper/main.tex", ".venv/bin/python", "notes.txt"]
     for name in made + kept:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).touch()
