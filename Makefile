@@ -30,7 +30,7 @@ paper: tex  ## typeset the paper again from the figures, tables and numbers that
 	@echo paper/main.pdf
 
 test: $(TEST) tex  ## the tests (20 minutes)
-	OMP_NUM_THREADS=1 pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup
 
 lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
 	@scripts/lint.sh
@@ -40,6 +40,9 @@ lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
 
 bench: $(TEST)  ## measure the time and the memory that the README states
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
+
+publish: $(BASE)  ## copy table, notebooks and PDF of a finished run to results/published, which is tracked
+	@scripts/publish.sh $(PROFILE)
 
 env: $(BASE)  ## the environment alone, in .venv
 
@@ -64,4 +67,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: report smoke base paper test lint lab bench env pins clean help tex
+.PHONY: publish report smoke base paper test lint lab bench env pins clean help tex

@@ -16,6 +16,7 @@ from ipa_lib.config import load_profile, profile_names
 
 ROOT = paths.ROOT
 SMOKE = paths.results_dir("smoke")
+pytestmark = pytest.mark.xdist_group("workflow")  # one worker: the run is shared, and it has a lock
 TEX = shutil.which("latexmk") or shutil.which("tectonic")
 
 
