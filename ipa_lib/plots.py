@@ -80,12 +80,14 @@ SCALES = {"text": 100, "top1": 100, "kid": 1000}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw with the paper's settings and leave the caller's matplotlib alone."""
+    """Draw with the paper's settings and leave the caller's matplotlib alone; a notebook shows the figure returned."""
 
     @wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
         with plt.rc_context(RC):
-            return draw(*args, **kwargs)
+            fig = draw(*args, **kwargs)
+        plt.close(fig)  # pyplot forgets it, so that no notebook shows it twice or piles figures up
+        return fig
 
     return drawn
 
