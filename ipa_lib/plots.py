@@ -73,10 +73,10 @@ LABELS = {
     "identity": "сходство личности (косинус)",
     "text": "признаки текста, %",
     "fid": "FID",
-    "kid": r"KID $\times\,10^3$",
+    "kid": "KID",
     "is": "IS",
 }
-SCALES = {"text": 100, "top1": 100, "kid": 1000}
+SCALES = {"text": 100, "top1": 100}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -21,7 +21,7 @@ from .paths import atomic
 
 REFERENCES = ("real", "reconstruction", "other")  # rows of the table that are not an adapter's
 VARIANT = ["merge", "slots", "n_max", "random_n"]  # the seeds of one variant are averaged
-SCALES = {"text": 100, "top1": 100, "kid": 1000}
+SCALES = {"text": 100, "top1": 100}
 DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "is": 2}  # others: three significant digits
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 MERGE_NAMES = {

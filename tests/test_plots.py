@@ -77,10 +77,10 @@ def test_ceilings_and_floors_stand_at_their_values_with_a_label(table):
     assert found[r"$\lambda = 0$: только текст"] == pytest.approx(zero)
 
 
-def test_kid_is_drawn_in_thousandths_and_the_network_and_count_are_named(table):
+def test_kid_is_drawn_and_the_network_and_count_are_named(table):
     kid, fid = plots.fid_vs_lam(table).axes
     value = of_main(table, "kid", n_refs=1, lam=0)["value"].item()
-    assert lines(kid, 1)[0].get_ydata()[0] == pytest.approx(1000 * value)
+    assert lines(kid, 1)[0].get_ydata()[0] == pytest.approx(value)
     assert kid.get_title() == fid.get_title() == "mini attribute judge, 40 изображений"
 
 

@@ -3,8 +3,11 @@ import copy
 import pytest
 import torch
 
-from ipa_lib import attention, training
+from ipa_lib import attention, celeba, training
 from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures
+from ipa_lib.captions import EMPTY, captions
+from ipa_lib.features import Features
 from ipa_lib.identity_sets import LeaveOneOutSets, group_by_person
 
 
@@ -92,3 +95,23 @@ def test_learning_rate_warms_up_and_ends_near_zero():
     rates = [factor(step) for step in range(100)]
     assert rates[0] < rates[5] < rates[9] and max(rates) <= 1 and rates[-1] < 0.001
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_a_step_from_the_cache_is_the_step_from_the_pictures(base, unet, stored, sets):
+    table, cached = stored
+    batch, adapter = sets[0], new_adapter(base)
+    rows = torch.cat([batch["target"][:, None], batch["refs"]], 1)  # [B, 1 + N]
+    pictures = celeba.load_pictures(table.path.iloc[rows.flatten().tolist()], 64)
+    live = Features(
+        encode_pictures(base.vae, pictures, batch_size=1),
+        embed_pictures(base, pictures, batch_size=1),
+        encode_captions(base, [EMPTY, *captions(table.iloc[batch["target"].tolist()])]),
+        torch.arange(1, len(rows) + 1).repeat_interleave(rows.shape[1]),
+    )
+    numbered = torch.arange(rows.numel()).view(rows.shape)
+    there = {"target": numbered[:, 0], "refs": numbered[:, 1:], "mask": batch["mask"]}
+    losses = [
+        training.adapter_loss(adapter, unet, base.scheduler, source, sample, torch.Generator().manual_seed(0))
+        for source, sample in ((cached, batch), (live, there))
+    ]
+    torch.testing.assert_close(*losses, atol=1e-5, rtol=0)
