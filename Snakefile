@@ -40,8 +40,9 @@ def adapter_flags(wildcards):
 
 
 def cell_flags(wildcards):
-    return flags("05_generate", adapter=wildcards.adapter, n_refs=int(wildcards.n), lams=list(PROFILE.lams),
-                 prompts="other" if wildcards.other else "own")
+    other = bool(wildcards.other)  # another person's prompts are a floor at the λ of training
+    return flags("05_generate", adapter=wildcards.adapter, n_refs=int(wildcards.n),
+                 lams=[1.0] if other else list(PROFILE.lams), prompts="other" if other else "own")
 
 
 wildcard_constraints:
