@@ -30,7 +30,7 @@ paper: tex  ## typeset the paper again from the figures, tables and numbers that
 	@echo paper/main.pdf
 
 test: $(TEST) tex  ## the tests (20 minutes)
-	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
 lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
 	@scripts/lint.sh

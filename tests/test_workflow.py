@@ -1,9 +1,14 @@
-"""The whole line: the `smoke` profile through Snakemake and papermill, from drawn faces to the PDF."""
+"""The whole line: the `smoke` profile through Snakemake and papermill, from drawn faces to the PDF.
+
+The run is shared by the tests and has a lock: one worker has the whole file (`make test`: `--dist loadfile`).
+"""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -16,12 +21,13 @@ from ipa_lib.config import load_profile, profile_names
 
 ROOT = paths.ROOT
 SMOKE = paths.results_dir("smoke")
-pytestmark = pytest.mark.xdist_group("workflow")  # one worker: the run is shared, and it has a lock
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 TEX = shutil.which("latexmk") or shutil.which("tectonic")
 
 
 def report(*arguments):
-    return subprocess.run(["scripts/report.sh", "smoke", *arguments], cwd=ROOT, capture_output=True, text=True)
+    command = ["scripts/report.sh", "smoke", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def planned(profile="smoke", *targets):
@@ -124,5 +130,6 @@ def test_a_user_s_mistake_is_one_line(tmp_path):
         done = subprocess.run([*command, "-q", "-p", *values], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
-    unknown = subprocess.run(["scripts/report.sh", "nothing"], cwd=ROOT, capture_output=True, text=True)
+    command = ["scripts/report.sh", "nothing"]
+    unknown = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert unknown.returncode != 0 and "no profile 'nothing'" in unknown.stderr
