@@ -101,6 +101,7 @@ def test_a_deleted_figure_is_the_only_one_made_again(smoke):
     assert set(planned()) - {"total", "paper_inputs"} == {"over_lambda"}
     before = (SMOKE / "paper/figures/identity_vs_lam.pdf").read_bytes()
     assert report().returncode == 0
+    assert (SMOKE / "paper/figures/text_vs_lam.pdf").is_file() and planned() == {}
     assert (SMOKE / "paper/figures/identity_vs_lam.pdf").read_bytes() == before  # byte-identical figures
 
 
