@@ -23,7 +23,7 @@ smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 m
 	@scripts/report.sh smoke
 
 base: $(BASE)  ## train the mini base model and its judges anew, into models/mini
-	@scripts/snakemake.sh --config profile=$(PROFILE) -- base
+	@scripts/snakemake.sh --config profile=mini -- base
 
 paper: tex  ## typeset the paper again from the figures, tables and numbers that are there
 	@scripts/typeset.sh paper/main.tex

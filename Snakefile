@@ -17,7 +17,8 @@ BASE = [f"models/mini/{part}" for part in (
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
 CELLS = [f"{run.name}/n{n}" for run in PROFILE.adapters.values() for n in run.n_refs]
-CELLS += [f"{cell}-other" for cell in CELLS[len(next(iter(PROFILE.adapters.values())).n_refs) - 1:][:1]]
+MAIN = next((run for run in PROFILE.adapters.values() if run.random_n), next(iter(PROFILE.adapters.values())))
+CELLS += [f"{MAIN.name}/n{max(MAIN.n_refs)}-other"]  # a floor, for the run that the paper calls the main one
 FIGURES = {
     "08_ablate_n_refs": ["identity_vs_n_refs", "fid_vs_n_refs"],
     "09_ablate_lambda": ["identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam"],
@@ -34,6 +35,10 @@ def flags(notebook, **values):
     return PROFILE.flags(notebook, profile=PROFILE.name, **values)
 
 
+MAX_REFS = max(n for run in PROFILE.adapters.values() for n in run.n_refs)
+PEOPLE = {name: value for name, value in PROFILE.values("05_generate").items() if name in ("people", "samples", "seed")}
+
+
 def adapter_flags(wildcards):
     run = PROFILE.adapters[wildcards.adapter]
     return flags("04_train_adapter", merge=run.merge, slots=run.slots, n_max=run.n_max, random_n=run.random_n, seed=run.seed)
@@ -41,7 +46,7 @@ def adapter_flags(wildcards):
 
 def cell_flags(wildcards):
     other = bool(wildcards.other)  # another person's prompts are a floor at the λ of training
-    return flags("05_generate", adapter=wildcards.adapter, n_refs=int(wildcards.n),
+    return flags("05_generate", adapter=wildcards.adapter, n_refs=int(wildcards.n), max_refs=MAX_REFS,
                  lams=[1.0] if other else list(PROFILE.lams), prompts="other" if other else "own")
 
 
@@ -61,13 +66,13 @@ rule data:
     input: nb="notebooks/01_prepare_data.ipynb", lib=lib("mini_celeba", "celeba", "captions", "identity_sets")
     output: f"{RESULTS}/data.json"
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
-    params: flags=flags("01_prepare_data")
+    params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
     threads: 2
     shell: RUN
 
 
 rule features:
-    input: rules.data.output, BASE, nb="notebooks/03_cache_features.ipynb", lib=lib("backbone", "features", "judges")
+    input: rules.data.output, BASE, nb="notebooks/03_cache_features.ipynb", lib=lib("backbone", "features")
     output: f"{RESULTS}/features/manifest.json", f"{RESULTS}/base.json"
     log: nb=f"{RESULTS}/features/03_cache_features.ipynb"
     params: flags=flags("03_cache_features")
@@ -109,7 +114,7 @@ rule ceilings:
            lib=lib("evaluation", "metrics", "intervals", "judges")
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
-    params: flags=flags("07_measure_ceilings")
+    params: flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
     shell: RUN
 
 
@@ -123,7 +128,7 @@ rule table:
 
 
 rule over_n_refs:
-    input: rules.table.output, nb="notebooks/08_ablate_n_refs.ipynb", lib=lib("plots")
+    input: rules.table.output, nb="notebooks/08_ablate_n_refs.ipynb", lib=lib("plots", "report", "intervals")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["08_ablate_n_refs"])
     log: nb=f"{RESULTS}/08_ablate_n_refs.ipynb"
     params: flags=flags("08_ablate_n_refs")
@@ -139,7 +144,7 @@ rule over_lambda:
 
 
 rule show_samples:
-    input: rules.table.output, nb="notebooks/10_show_samples.ipynb", lib=lib("plots", "galleries")
+    input: rules.table.output, nb="notebooks/10_show_samples.ipynb", lib=lib("plots", "galleries", "report")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_show_samples"])
     log: nb=f"{RESULTS}/10_show_samples.ipynb"
     params: flags=flags("10_show_samples")
@@ -147,7 +152,7 @@ rule show_samples:
 
 
 rule numbers:
-    input: rules.table.output, nb="notebooks/11_write_paper.ipynb", lib=lib("report")
+    input: rules.table.output, nb="notebooks/11_write_paper.ipynb", lib=lib("report", "intervals")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=["main_results", "profile"])
     log: nb=f"{RESULTS}/11_write_paper.ipynb"
     params: flags=flags("11_write_paper")

@@ -38,12 +38,14 @@ class Backbone:
 def load_base(folder: str | Path, dtype: torch.dtype = torch.float32) -> Backbone:
     """The models of a local folder in `StableDiffusionPipeline.save_pretrained` layout, frozen, in `dtype`.
 
-    Raises FileNotFoundError that names the folder when there is no pipeline in it.
+    Raises FileNotFoundError that names the folder when there is no pipeline in it, ValueError without image encoder.
     """
     if not (Path(folder) / "model_index.json").is_file():
         raise FileNotFoundError(f"{folder}: no model_index.json here, a Stable Diffusion folder was expected")
     pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None,
                                                    requires_safety_checker=False, local_files_only=True)
+    if pipe.image_encoder is None or pipe.feature_extractor is None:
+        raise ValueError(f"{folder}: image_encoder and feature_extractor were expected in it")
     for model in (pipe.vae, pipe.unet, pipe.text_encoder, pipe.image_encoder):
         model.eval().requires_grad_(False)
     scheduler = DDIMScheduler.from_config(pipe.scheduler.config)

@@ -180,7 +180,10 @@ def convert(value: object, kind: str, where: str) -> object:
 
 
 def _items(value: object, kind: str, where: str) -> list:
-    value = yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        value = yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        raise ValueError(f"{where}: expected {kind}, got {value!r}") from None
     if not isinstance(value, list | tuple):
         raise ValueError(f"{where}: expected {kind}, got {value!r}")
     return list(value)
@@ -234,7 +237,9 @@ def _lams(values: object, where: str) -> tuple[float, ...]:
     for lam in lams:
         if lam < 0:
             raise ValueError(f"{where}: lams: expected λ ≥ 0, got {lam}")
-    return _different(lams, f"{where}: lams")
+    if not {0.0, 1.0} <= set(lams):
+        raise ValueError(f"{where}: lams: 0 (the floor) and 1 (as trained) were expected among {lams}")
+    return _different(sorted(lams), f"{where}: lams")
 
 
 def _grid(entries: object, where: str) -> dict[str, AdapterRun]:

@@ -44,15 +44,20 @@ class Features:
         return Features(**{name: tensor.to(device) for name, tensor in asdict(self).items()})
 
 
-def fingerprint(pictures: pd.DataFrame, base: Path, size: int) -> dict:
-    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, the size in pixels."""
+def data_hash(pictures: pd.DataFrame) -> str:
+    """sha256 over names, bytes and captions of the pictures of a table."""
     data = new_sha256()
     for file, path, text in zip(pictures["file"], pictures["path"], captions(pictures), strict=True):
         data.update(f"{file} {sha256(path)} {text}\n".encode())
+    return data.hexdigest()
+
+
+def fingerprint(pictures: pd.DataFrame, base: Path, size: int) -> dict:
+    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, the size in pixels."""
     encoders = new_sha256()
     for file in sorted(file for part in ENCODERS for file in (base / part).rglob("*") if file.is_file()):
         encoders.update(f"{file.relative_to(base)} {sha256(file)}\n".encode())
-    return {"data": data.hexdigest(), "encoders": encoders.hexdigest(), "size": size, "count": len(pictures)}
+    return {"data": data_hash(pictures), "encoders": encoders.hexdigest(), "size": size, "count": len(pictures)}
 
 
 def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, folder: Path, size: int) -> Features:

@@ -24,7 +24,8 @@ def picture_file(person: int, sample: int, lam: float) -> str:
 
 
 def write_pictures(folder: Path, rows: pd.DataFrame, pictures: np.ndarray) -> None:
-    """Store uint8 `pictures` [S,H,W,3]; `rows` [S] has the columns person, sample, lam."""
+    """Store uint8 `pictures` [S,H,W,3]; `rows` [S] has the columns person, sample, lam. An old index goes first."""
+    (folder / "index.csv").unlink(missing_ok=True)
     for row, picture in zip(rows.itertuples(), pictures, strict=True):
         with atomic(folder / picture_file(row.person, row.sample, row.lam)) as file:
             Image.fromarray(picture).save(file)
@@ -69,7 +70,7 @@ def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int
     `pictures` is the table of `celeba.read_celeba`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
     [R,Λ,H,W,3] and the Λ values of λ.
     """
-    lams = sorted(index["lam"].unique())
+    lams = index["lam"].unique().tolist()
     rows = index[index["person"].isin(index["person"].unique()[:people]) & (index["sample"] == 0)]
     samples = read_pictures(folder, rows)
     size, sets = samples.shape[1], rows.drop_duplicates("person")

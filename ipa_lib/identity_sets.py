@@ -66,6 +66,15 @@ def check_pictures_differ(
     return _keep_large(rows, replace(groups, dropped=groups.dropped + dropped))
 
 
+def split_people(pictures: pd.DataFrame, min_pictures: int, split: str) -> Groups:
+    """Groups of one split with every guard: one split a person, no byte-identical copies, pictures enough.
+
+    Raises ValueError as the three guards do.
+    """
+    check_splits(pictures)
+    return check_pictures_differ(pictures, group_by_person(pictures, min_pictures, split))
+
+
 class LeaveOneOutSets(Dataset):
     """Training sets of equation (4): item `step` is a dict of LongTensors of row numbers and a mask.
 

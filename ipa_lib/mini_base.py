@@ -1,7 +1,7 @@
 """The mini Stable Diffusion and its judges: real diffusers and transformers classes, small and trained from scratch.
 
 Pictures are uint8 [M,H,W,3] in memory and float [B,3,H,W] in −1…1 at a network's door. A `*_loss` is the loss of one
-step; `02_train_base.ipynb` drives it through `training.fit`. Weights are stored in float16, computed in float32.
+step; `02_train_base.ipynb` drives it through `training.fit`. Weights are stored in float16 and loaded as float32.
 """
 import copy
 import json
@@ -36,6 +36,7 @@ SIZE = 64              # side of a picture, pixels
 LATENT_CHANNELS = 8    # of 8 × 8 latents: twice SD's, because identity is lost in the autoencoder first
 TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
 MAX_TOKENS = 32        # the longest caption has 25
 
 

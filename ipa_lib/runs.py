@@ -181,7 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         execute(options.notebook, options.output, dict(options.parameters), not options.quiet)
     except NotebookError as error:
-        print(error.traceback, file=sys.stderr)
+        if error.traceback:
+            print(error.traceback, file=sys.stderr)
         return _report(error.line)
     except (FileNotFoundError, ValueError) as error:
         return _report(str(error))

@@ -58,8 +58,10 @@ def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams
 
     `sets` as `identity_sets.evaluation_sets` gives them; the first `n_refs` prompts of each are used and K'/V' are
     computed once for all λ. Yields (rows [S] of `sets` with a column lam, uint8 pictures [S,H,W,3]). The U-Net must
-    have the image attention attached.
+    have the image attention attached. Raises ValueError for more prompts than were set aside.
     """
+    if n_refs > (most := len(sets["prompts"].iloc[0])):
+        raise ValueError(f"n_refs = {n_refs}; max_refs = {most} prompts are set aside for each person")
     per_batch = max(1, batch_size // len(lams))
     for start in range(0, len(sets), per_batch):
         part = sets.iloc[start:start + per_batch]

@@ -19,7 +19,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
-    """Learning-rate factor: linear from 0 to 1 over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    """Learning-rate factor: half a cosine from 1 to 0 over `steps`, ramped up over the first `warmup`."""
     def factor(step: int) -> float:
         ramp = min(1.0, (step + 1) / max(warmup, 1))
         return ramp * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item())
