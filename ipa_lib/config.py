@@ -237,9 +237,10 @@ def _lams(values: object, where: str) -> tuple[float, ...]:
     for lam in lams:
         if lam < 0:
             raise ValueError(f"{where}: lams: expected λ ≥ 0, got {lam}")
+    lams = _different(sorted(lams), f"{where}: lams")
     if not {0.0, 1.0} <= set(lams):
-        raise ValueError(f"{where}: lams: 0 (the floor) and 1 (as trained) were expected among {lams}")
-    return _different(sorted(lams), f"{where}: lams")
+        raise ValueError(f"{where}: lams: 0 (the floor) and 1 (as trained) were expected among {list(lams)}")
+    return lams
 
 
 def _grid(entries: object, where: str) -> dict[str, AdapterRun]:

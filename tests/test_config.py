@@ -78,7 +78,7 @@ def test_grid_is_the_product_of_its_lists(load):
 
 
 def test_random_n_is_in_the_name(load):
-    profile = load("grid: [{merge: mean, n_max: 4, random_n: true, n_refs: [1, 2, 4]}]\nlams: [1]")
+    profile = load("grid: [{merge: mean, n_max: 4, random_n: true, n_refs: [1, 2, 4]}]\nlams: [0, 1]")
     assert profile.adapters == {"mean-own-n4r-s0": config.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4))}
 
 
@@ -87,7 +87,7 @@ def test_a_profile_holds_only_differences(load):
     profile = load("notebooks: {05_generate: {people: 8}}")
     assert (profile.adapters, profile.lams) == (mini.adapters, mini.lams)
     assert load("").notebooks == {}
-    assert load("lams: [0, 0.5, 2]").lams == (0.0, 0.5, 2.0)
+    assert load("lams: [0, 1, 0.5]").lams == (0.0, 0.5, 1.0)
 
 
 def test_values_and_flags_take_the_profile_then_the_rest(load):
@@ -157,6 +157,7 @@ ENTRY = "{merge: mean, n_max: 4}"
         ("lams: [true]", "lams: expected a finite number, got True"),
         ("lams: 1.0", "lams: expected list[float], got 1.0"),
         ("lams: [0, 0.0]", "lams: 0.0 stands there twice"),
+        ("lams: [0, 0.5]", "mine.yaml: lams: 0 (the floor) and 1 (as trained) were expected among [0.0, 0.5]"),
         ("lam: [1.0]", "mine.yaml: unknown key 'lam'; did you mean lams?"),
         ("notebooks: {05_generat: {}}", "unknown notebook '05_generat'; did you mean 05_generate?"),
         ("notebooks: {05_generate: {poeple: 8}}", "unknown parameter 'poeple'; did you mean people?"),

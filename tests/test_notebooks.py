@@ -114,7 +114,7 @@ def parsed(expression):
 def test_the_workflow_passes_what_the_notebooks_declare():
     passed = {}
     for call in flags_calls((ROOT / "Snakefile").read_text()):
-        passed.setdefault(call.args[0].value, set()).update(keyword.arg for keyword in call.keywords)
+        passed.setdefault(call.args[0].value, set()).update(keyword.arg for keyword in call.keywords if keyword.arg)
     assert passed.keys() == {path.stem for path in PATHS} - {"explore"}
     assert "lams" in passed["05_generate"]
     for notebook, names in passed.items():
