@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import nbformat
 import psutil
 
 from .config import check_values, find_notebook
@@ -63,7 +64,15 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
         except NotebookError:
             shutil.copyfile(temporary, failed)
             raise
+        _name_paths(temporary, notebook, output)
         failed.unlink(missing_ok=True)
+
+
+def _name_paths(executed: Path, notebook: Path, output: Path) -> None:
+    """Papermill writes down absolute paths, the output's a temporary one; a copy that travels says where it belongs."""
+    copy = nbformat.read(executed, as_version=4)
+    copy.metadata.papermill.update(input_path=_short(notebook), output_path=_short(output))
+    nbformat.write(copy, executed)
 
 
 @contextmanager

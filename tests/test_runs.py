@@ -51,7 +51,9 @@ def names(folder):
 def test_the_executed_copy_has_the_parameters_and_runs_in_this_environment(notebook, output):
     assert run(notebook, output, "-p", "lam", "0.5") == 0
     assert names(output.parent) == ["05_generate.ipynb"]
-    (printed,) = [out.text for cell in nbformat.read(output, 4).cells for out in cell.get("outputs", [])]
+    copy = nbformat.read(output, 4)
+    (printed,) = [out.text for cell in copy.cells for out in cell.get("outputs", [])]
+    assert copy.metadata.papermill.output_path == str(output)  # not the temporary name that it was written under
     assert printed.split() == ["0.5", sys.executable, "0", str(notebook.parent)]
 
 
