@@ -303,8 +303,18 @@ def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
         tokenizer=tokenizer, scheduler=new_scheduler(), feature_extractor=new_image_processor(), safety_checker=None,
         requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
+    for part in ("vae", "unet"):
+        forget_origin(folder / part / "config.json")
     for judge in ("identity_judge", "attribute_judge"):
         shutil.copytree(parts / judge, folder / judge, dirs_exist_ok=True)
     (folder / "recipes").mkdir(exist_ok=True)
     for recipe in parts.glob("*.json"):
         shutil.copy(recipe, folder / "recipes" / recipe.name)
+
+
+def forget_origin(config: Path) -> None:
+    """Takes the folder that a model was loaded from, a path of this machine, out of its config.json."""
+    settings = json.loads(config.read_text())
+    settings.pop("_name_or_path", None)
+    with atomic(config) as file:
+        file.write_text(json.dumps(settings, indent=2) + "\n")

@@ -122,6 +122,7 @@ def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     runs.execute(paths.NOTEBOOKS / "02_train_base.ipynb", tmp_path / "02.ipynb", values, progress=False)
     assert (tmp_path / "base/model_index.json").is_file()
     assert len(list((tmp_path / "base/recipes").glob("*.json"))) == 5
+    assert not [file for file in (tmp_path / "base").rglob("*.json") if str(tmp_path) in file.read_text()]
 
 
 def test_one_seed_is_one_adapter(smoke, tmp_path):
