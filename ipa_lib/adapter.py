@@ -8,12 +8,14 @@ All that is trained lies here.  `adapter(embeds, mask)` is computed once per gen
 
 B batch · N prompts · E embedding width · T tokens a prompt · D text width · C inner width of a layer
 S stacked matrices: one for each slot (`own`, the paper) or a single one (`shared`)
+A prompt is a pooled embedding [E] for the linear projection, hidden states of its P patches [P, E] for the resampler.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
 
@@ -24,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .attention import ImageKV, cross_attention_layers
-from .merge import MERGES, share
+from .merge import MERGES, ORDERS, share, take
 from .paths import atomic
-from .projection import LinearProjection
+from .projection import PROJECTIONS
 
 SLOTS = ("own", "shared")
 # The constructor's arguments, and how each is read back from a file's metadata, where all values are strings.
@@ -38,6 +40,8 @@ SETTINGS = {
     "merge": str,
     "slots": str,
     "tokens": int,
+    "projection": str,
+    "order": str,
 }
 
 
@@ -64,7 +68,9 @@ class MultiImageAdapter(nn.Module):
     """N image embeddings of one person -> the `ImageKV` that the processors of `attention` take.
 
     `layers`: name -> inner width of each cross-attention layer.  `merge`: a key of `merge.MERGES`.
-    `slots`: "own" has 2N matrices a layer, "shared" two.  `notes`: a loaded file's remarks.
+    `slots`: "own" has 2N matrices a layer, "shared" two.  `tokens`: T; None: as many as the published projection has.
+    `projection`: "linear" or "resampler".  `order`: a key of `merge.ORDERS`, which prompt goes to which slot.
+    `notes`: a loaded file's remarks.  ValueError that names the argument for values that are none of these.
     """
 
     def __init__(
@@ -75,15 +81,19 @@ class MultiImageAdapter(nn.Module):
         n_slots: int,
         merge: str = "mean",
         slots: str = "own",
-        tokens: int = 4,
+        tokens: int | None = None,
+        projection: str = "linear",
+        order: str = "given",
     ):
         super().__init__()
-        sizes = {"embed_dim": embed_dim, "text_dim": text_dim, "n_slots": n_slots, "tokens": tokens}
-        refuse_settings(layers, merge, slots, **sizes)
+        refuse_choices(merge=(merge, MERGES), slots=(slots, SLOTS), projection=(projection, PROJECTIONS),
+                       order=(order, ORDERS))
+        tokens = PROJECTIONS[projection].tokens if tokens is None else tokens
+        refuse_sizes(layers, embed_dim=embed_dim, text_dim=text_dim, n_slots=n_slots, tokens=tokens)
         self.widths, self.embed_dim, self.text_dim = dict(layers), embed_dim, text_dim
         self.n_slots, self.merge, self.slots, self.tokens = n_slots, merge, slots, tokens
-        self.notes: dict[str, str] = {}
-        self.projection = LinearProjection(embed_dim, text_dim, tokens)
+        self.order, self.notes = order, {}
+        self.projection = PROJECTIONS[projection](embed_dim, text_dim, tokens)
         self.score = MERGES[merge].score(n_slots, text_dim)
         stacked = n_slots if slots == "own" else 1
         self.layers = nn.ModuleDict(
@@ -98,12 +108,18 @@ class MultiImageAdapter(nn.Module):
         n_slots: int,
         merge: str = "mean",
         slots: str = "own",
-        tokens: int = 4,
+        tokens: int | None = None,
+        projection: str = "linear",
+        order: str = "given",
     ) -> MultiImageAdapter:
-        """A new adapter whose W'_k and W'_v are, in every slot, W_k and W_v of the layer of the same name."""
+        """A new adapter whose W'_k and W'_v are, in every slot, W_k and W_v of the layer of the same name.
+
+        Arguments and errors as of the class.
+        """
         originals = cross_attention_layers(unet)
         widths = {name: attn.to_k.out_features for name, attn in originals.items()}
-        adapter = cls(widths, embed_dim, unet.config.cross_attention_dim, n_slots, merge, slots, tokens)
+        text_dim = unet.config.cross_attention_dim
+        adapter = cls(widths, embed_dim, text_dim, n_slots, merge, slots, tokens, projection, order)
         with torch.no_grad():
             for name, attn in originals.items():
                 adapter.layers[key(name)].to_k.copy_(attn.to_k.weight)
@@ -111,36 +127,44 @@ class MultiImageAdapter(nn.Module):
         return adapter
 
     def forward(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
-        """embeds [B, N, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
+        """embeds [B, N, E] or [B, N, P, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
 
         Any n ≤ `n_slots` prompts; more where nothing belongs to a slot.
         ValueError for too many, for a sample without any, and for other shapes.
         """
         mask = self.check_prompts(embeds, mask)
         if mask is not None:
-            embeds = embeds.masked_fill(~mask.unsqueeze(-1), 0)  # not even a NaN there may matter
-        merge = MERGES[self.merge]
-        tokens = self.projection(embeds)  # [B, N, T, D]
-        w = share(self.score(tokens), mask)  # [B, N, T]
+            missing = ~mask.reshape(*mask.shape, *[1] * (embeds.ndim - 2))
+            embeds = embeds.masked_fill(missing, 0)  # not even a NaN there may matter
+        merge, rows = MERGES[self.merge], ORDERS[self.order](embeds, mask)  # [B, N] the prompt of each slot
+        back = None if rows is None else rows.argsort(1)  # [B, N] the slot of each prompt
+        tokens = take(self.projection(embeds), rows)  # [B, N, T, D], slot by slot
+        w = share(take(self.score(tokens), back), mask)  # [B, N, T], from here in the order given
         layers = {}
         for name in self.widths:
-            k, v = self.layers[key(name)](tokens)  # [B, N, T, C]
+            k, v = (take(x, back) for x in self.layers[key(name)](tokens))  # [B, N, T, C]
             layers[name] = merge.combine(k, w), merge.combine(v, w)  # G, U
-        return ImageKV(layers, merge.weights(w), None if mask is None else merge.seen(w))
+        return ImageKV(layers, merge.weights(w), None if mask is None else merge.seen(w), w)
 
     # Both branches of guidance (Equation 5)
-    def guided(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
-        """[2B, …]: zero embeddings through projection and adapter first, then the prompts.
+    def guided(self, embeds: Tensor, mask: Tensor | None = None, nothing: Tensor | None = None) -> ImageKV:
+        """[2B, …]: no picture, through projection and adapter, first, then the prompts.
 
-        So diffusers' pipelines stack the batch for guidance.  Arguments and errors as in `forward`.
+        So diffusers' pipelines stack the batch for guidance.  No picture is a zero embedding, and for the resampler
+        `nothing` [P, E], the hidden states of a zero picture.  Other arguments and errors as in `forward`; ValueError
+        where `nothing` is wanted and not given.
         """
-        embeds = torch.cat([torch.zeros_like(embeds), embeds])
-        return self(embeds, None if mask is None else mask.repeat(2, 1))
+        if nothing is None and self.projection.takes > 1:
+            raise ValueError("nothing: the hidden states of a zero picture [P, E] were expected for a resampler")
+        without = torch.zeros_like(embeds) if nothing is None else nothing.expand_as(embeds)
+        return self(torch.cat([without, embeds]), None if mask is None else mask.repeat(2, 1))
 
     def check_prompts(self, embeds: Tensor, mask: Tensor | None) -> Tensor | None:
         """The mask, or None if every prompt is there; ValueError as `forward` says."""
-        if embeds.ndim != 3 or embeds.shape[2] != self.embed_dim or not embeds.shape[1]:
-            raise ValueError(f"embeds: expected [B, N, {self.embed_dim}], got {list(embeds.shape)}")
+        axes = 2 + self.projection.takes
+        if embeds.ndim != axes or embeds.shape[-1] != self.embed_dim or not all(embeds.shape[1:]):
+            expected = f"[B, N, {'P, ' * (axes > 3)}{self.embed_dim}]"
+            raise ValueError(f"embeds: expected {expected}, got {list(embeds.shape)}")
         if embeds.shape[1] > self.n_slots and (self.slots == "own" or self.merge == "weighted"):
             raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.n_slots} slots")
         if mask is None:
@@ -185,8 +209,9 @@ class MultiImageAdapter(nn.Module):
 
     def settings(self) -> dict[str, str]:
         """The constructor's arguments as strings."""
-        values = {**{name: getattr(self, name) for name in SETTINGS}, "layers": json.dumps(self.widths)}
-        return {name: str(value) for name, value in values.items()}
+        kind = next(name for name, kind in PROJECTIONS.items() if type(self.projection) is kind)
+        own = {"layers": json.dumps(self.widths), "projection": kind}
+        return {name: str(own.get(name, getattr(self, name))) for name in SETTINGS}
 
 
 def key(layer: str) -> str:
@@ -194,11 +219,13 @@ def key(layer: str) -> str:
     return layer.replace(".", "/")
 
 
-def refuse_settings(layers: dict[str, int], merge: str, slots: str, **sizes: int) -> None:
-    if merge not in MERGES:
-        raise ValueError(f"merge: one of {', '.join(MERGES)}; got {merge!r}")
-    if slots not in SLOTS:
-        raise ValueError(f"slots: one of {', '.join(SLOTS)}; got {slots!r}")
+def refuse_choices(**choices: tuple[str, Collection[str]]) -> None:
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{name}: one of {', '.join(known)}; got {value!r}")
+
+
+def refuse_sizes(layers: dict[str, int], **sizes: int) -> None:
     if not isinstance(layers, dict) or not layers:
         raise ValueError(f"layers: a width for the name of each cross-attention layer; got {layers!r}")
     for name, size in {**sizes, **layers}.items():

@@ -14,7 +14,8 @@ P softmaxes, 1 in the paper's (6) and N for the merges `sum` and `average` · T 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -31,6 +32,7 @@ from diffusers.models.attention_processor import (
 )
 from torch import Tensor
 
+Lam = float | Tensor  # a number, or one value for each sample
 TEXT_ONLY = AttnProcessor | AttnProcessor2_0 | SlicedAttnProcessor | XFormersAttnProcessor
 
 
@@ -40,11 +42,13 @@ class ImageKV:
 
     `layers` maps the name of a cross-attention layer to its (G, U), each [B, P, T, C]; `weights` [B, P] are
     factors of the P softmaxes (None: 1); `seen` [B, T] bool says which keys are there (None: all).
+    `shares` [B, N, tokens of a prompt] is what each prompt has in the merge, kept for `attention_maps`.
     """
 
     layers: dict[str, tuple[Tensor, Tensor]]
     weights: Tensor | None = None
     seen: Tensor | None = None
+    shares: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self._any_g)
@@ -72,7 +76,7 @@ class ImageKV:
 
     def _map(self, f: Callable[[Tensor], Tensor]) -> ImageKV:
         layers = {name: (f(g), f(u)) for name, (g, u) in self.layers.items()}
-        return ImageKV(layers, *(x if x is None else f(x) for x in (self.weights, self.seen)))
+        return ImageKV(layers, *(x if x is None else f(x) for x in (self.weights, self.seen, self.shares)))
 
 
 def concat(kvs: list[ImageKV]) -> ImageKV:
@@ -88,7 +92,15 @@ def concat(kvs: list[ImageKV]) -> ImageKV:
     }
     weights = None if kvs[0].weights is None else torch.cat([kv.weights for kv in kvs])
     seen = None if all(kv.seen is None for kv in kvs) else torch.cat([kv.all_seen() for kv in kvs])
-    return ImageKV(layers, weights, seen)
+    return ImageKV(layers, weights, seen, joined_shares([kv.shares for kv in kvs]))
+
+
+def joined_shares(shares: list[Tensor | None]) -> Tensor | None:
+    """[B, N, T] of each batch, with zeros for the prompts that a batch has fewer than another."""
+    if any(x is None for x in shares):
+        return None
+    n = max(x.shape[1] for x in shares)
+    return torch.cat([F.pad(x, (0, 0, 0, n - x.shape[1])) for x in shares])
 
 
 # Z' = Softmax(QKᵀ/√d)V (Equation 3)
@@ -116,13 +128,14 @@ def join_heads(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageTextAttention:
-    """The processor of a cross-attention layer: its name, and the processor that it stands in for.
+    """The processor of a cross-attention layer: its name, the processor that it stands in for, all layers' names.
 
     The text part is the arithmetic of diffusers' `AttnProcessor2_0`, so a 0 in a tensor λ is bitwise, too.
     """
 
     name: str
     base: Callable
+    layers: tuple[str, ...] = ()
 
     def __call__(
         self,
@@ -131,8 +144,10 @@ class ImageTextAttention:
         encoder_hidden_states: Tensor,  # the text, [B, tokens, D]
         attention_mask: Tensor | None = None,
         image_kv: ImageKV | None = None,
-        lam: float | Tensor = 1.0,
+        lam: Lam | Mapping[str, Lam | Mapping | list[Lam]] = 1.0,
     ) -> Tensor:
+        if isinstance(lam, Mapping):
+            lam = lam[self.name] if self.name in lam else by_layer(lam, self.layers)[self.name]
         if image_kv is None or is_zero(lam):
             return self.base(attn, hidden_states, encoder_hidden_states, attention_mask)
         g, u = keys_values(image_kv, self.name, len(hidden_states))
@@ -158,13 +173,49 @@ class Untouched:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         image_kv: ImageKV | None = None,
-        lam: float | Tensor = 1.0,
+        lam: Lam | Mapping = 1.0,
     ) -> Tensor:
         extra = {} if temb is None else {"temb": temb}
         return self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
 
 
-def is_zero(lam: float | Tensor) -> bool:
+# The notation of https://huggingface.co/docs/diffusers/using-diffusers/ip_adapter (`set_ip_adapter_scale`)
+def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Iterable[str]) -> dict[str, Lam]:
+    """λ of each of `layers` from {"down": 0.5, "mid": 1.0, "up": {"block_0": [0.0, 1.0, 0.0]}}.
+
+    A part or a block of it has one λ, or a list with one for each of its attentions; what is not named has 0.
+    ValueError for a part or block that has no cross-attention, and for a list of another length.
+    """
+    parts = blocks(layers)
+    found = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group for name in names}
+    for part, of_part in lam.items():
+        known = refuse_unknown("lam", part, parts)
+        for block, values in (of_part if isinstance(of_part, Mapping) else dict.fromkeys(known, of_part)).items():
+            attentions = refuse_unknown(f"lam: {part}", block, known)
+            each = values if isinstance(values, list | tuple) else [values] * len(attentions)
+            if len(each := each * len(attentions) if len(each) == 1 else each) != len(attentions):
+                raise ValueError(f"lam: {part}.{block} has {len(attentions)} attentions, got {len(each)} values")
+            found |= {name: value for names, value in zip(attentions, each, strict=True) for name in names}
+    return found
+
+
+def blocks(layers: Iterable[str]) -> dict[str, dict[str, list[list[str]]]]:
+    """part -> block -> attention -> names of its cross-attention layers: {"up": {"block_1": [[…], […]]}, …}."""
+    parts: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for name in layers:
+        part, block, attention = re.match(r"(down|mid|up)_blocks?(?:\.(\d+))?\.attentions\.(\d+)\.", name).groups("0")
+        parts.setdefault(part, {}).setdefault(f"block_{block}", {}).setdefault(attention, []).append(name)
+    return {part: {block: list(x.values()) for block, x in of_part.items()} for part, of_part in parts.items()}
+
+
+def refuse_unknown(where: str, name: str, known: dict) -> dict | list:
+    """`known[name]`; ValueError that lists what is known."""
+    if name not in known:
+        raise ValueError(f"{where}: no cross-attention in {name!r}; expected one of {', '.join(known)}")
+    return known[name]
+
+
+def is_zero(lam: Lam) -> bool:
     """Whether λ is the number 0; ValueError if it is neither a finite number nor a tensor."""
     if isinstance(lam, Tensor):
         return False
@@ -173,7 +224,7 @@ def is_zero(lam: float | Tensor) -> bool:
     return lam == 0
 
 
-def factor(lam: float | Tensor, z: Tensor) -> float | Tensor:
+def factor(lam: Lam, z: Tensor) -> float | Tensor:
     """λ as a factor of z [B, H, L, d]: a number as it is, a tensor as [B, 1, 1, 1].
 
     Guidance stacks the batch twice, so B/2 values serve both halves.  ValueError for any other count but 1.
@@ -210,14 +261,15 @@ def attach(unet: UNet2DConditionModel) -> None:
     For U-Nets of the kind of Stable Diffusion 1.x, inside any pipeline.  ValueError if an adapter, ours or
     diffusers', is attached already, or if a cross-attention layer is of another kind.
     """
-    for layer, attn in cross_attention_layers(unet).items():
+    layers = cross_attention_layers(unet)
+    for layer, attn in layers.items():
         refuse_unless_plain(layer, attn)
-    unet.set_attn_processor({key: _stand_in(key, base) for key, base in unet.attn_processors.items()})
+    unet.set_attn_processor({key: _stand_in(key, base, tuple(layers)) for key, base in unet.attn_processors.items()})
 
 
-def _stand_in(key: str, base: Callable) -> ImageTextAttention | Untouched:
+def _stand_in(key: str, base: Callable, layers: tuple[str, ...]) -> ImageTextAttention | Untouched:
     layer = key.removesuffix(".processor")
-    return ImageTextAttention(layer, base) if layer.endswith("attn2") else Untouched(base)
+    return ImageTextAttention(layer, base, layers) if layer in layers else Untouched(base)
 
 
 def detach(unet: UNet2DConditionModel) -> None:

@@ -7,6 +7,7 @@
 A merge is a row of `MERGES`: a choice of `score` and of `combine`.  As the weights sum to 1, what λ means
 does not depend on N, and one prompt gives the same under every merge; `weighted` and `gated` start as `mean`.
 `sum` is the exception, as adapters stacked in other libraries are: its second term grows with N.
+`ORDERS` says which prompt goes to which slot; what comes out of a merge is in the order given all the same.
 
 B batch · N prompts · T tokens a prompt · D text width · C inner width of a layer · P softmaxes
 """
@@ -76,6 +77,36 @@ def line_up(x: Tensor, w: Tensor) -> Tensor:
 # Σ_p Softmax(QK'_pᵀ/√d)V'_p: N softmaxes, not of the form of (6)
 def keep_apart(x: Tensor, w: Tensor) -> Tensor:
     return x  # [B, N, T, C]
+
+
+# --- which prompt goes to which slot ---------------------------------------------------------------------------------
+
+
+# The norm of a face's embedding as a measure of how good the picture is: AdaFace, Kim et al. 2022,
+# https://arxiv.org/abs/2204.00964, section 3.2
+def longest_first(embeds: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The prompt of each slot [B, N]: the one with the longest embedding first, what `mask` [B, N] lacks last.
+
+    embeds [B, N, …, E]; of several vectors a picture the mean counts.  The rule looks at each picture alone, so that
+    training and use can follow it alike, whatever the other prompts are.
+    """
+    length = embeds.flatten(2, -2).mean(2).norm(dim=-1) if embeds.ndim > 3 else embeds.norm(dim=-1)  # [B, N]
+    length = length if mask is None else length.masked_fill(~mask, -1)
+    return length.argsort(dim=1, descending=True, stable=True)
+
+
+def take(x: Tensor, rows: Tensor | None) -> Tensor:
+    """x [B, N, …] with the prompts of each sample in the order of `rows` [B, N]; None: as they are."""
+    return x if rows is None else x[torch.arange(len(x), device=x.device).unsqueeze(1), rows]
+
+
+ORDERS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {
+    "given": lambda embeds, mask: None,  # drawn at random in training: every slot sees every kind of picture
+    "norm": longest_first,
+}
+
+
+# --- the merges ----------------------------------------------------------------------------------------------------
 
 
 class Merge(NamedTuple):

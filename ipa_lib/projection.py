@@ -1,10 +1,15 @@
 """Image embeddings to tokens of the text encoder's width: c_p of equation (6).
 
 The parameters bear the names of the published checkpoints' `image_proj`.
+
+    linear     a pooled embedding [..., E] -> T = 4 tokens
+    resampler  hidden states of the patches [..., S, E] -> T = 16 tokens ("plus")
 """
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -12,7 +17,10 @@ from torch import Tensor, nn
 class LinearProjection(nn.Module):
     """Embeddings [..., E] -> `tokens` tokens each, [..., T, D]; `ImageProjection` in diffusers."""
 
-    def __init__(self, embed_dim: int, text_dim: int, tokens: int = 4):
+    tokens = 4  # as published
+    takes = 1  # axes of one picture's embedding: E
+
+    def __init__(self, embed_dim: int, text_dim: int, tokens: int = tokens):
         super().__init__()
         self.proj = nn.Linear(embed_dim, tokens * text_dim)
         self.norm = nn.LayerNorm(text_dim)
@@ -20,3 +28,60 @@ class LinearProjection(nn.Module):
     def forward(self, embeds: Tensor) -> Tensor:
         tokens = self.proj(embeds.to(self.proj.weight.dtype))  # [..., T·D]
         return self.norm(tokens.unflatten(-1, (-1, *self.norm.normalized_shape)))  # [..., T, D]
+
+
+# https://github.com/tencent-ailab/IP-Adapter/blob/main/ip_adapter/resampler.py, after Flamingo's perceiver
+# resampler, https://arxiv.org/abs/2204.14198
+class Resampler(nn.Module):
+    """Hidden states [..., S, E] -> `tokens` tokens, [..., T, D]; `IPAdapterPlusImageProjection` in diffusers.
+
+    `tokens` learned queries look at the S patches in `depth` layers of width D, with D/64 heads of 64 as published.
+    """
+
+    tokens = 16  # as published
+    takes = 2  # axes of one picture's embedding: S, E
+
+    def __init__(self, embed_dim: int, text_dim: int, tokens: int = tokens, depth: int = 4):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(1, tokens, text_dim) / text_dim**0.5)
+        self.proj_in = nn.Linear(embed_dim, text_dim)
+        self.proj_out = nn.Linear(text_dim, text_dim)
+        self.norm_out = nn.LayerNorm(text_dim)
+        layers = [[PerceiverAttention(text_dim), feed_forward(text_dim)] for _ in range(depth)]
+        self.layers = nn.ModuleList(nn.ModuleList(pair) for pair in layers)
+
+    def forward(self, embeds: Tensor) -> Tensor:
+        x = self.proj_in(embeds.to(self.proj_in.weight.dtype))  # [..., S, D]
+        latents = self.latents.expand(*x.shape[:-2], -1, -1)  # [..., T, D]
+        for attention, mlp in self.layers:
+            latents = latents + attention(x, latents)
+            latents = latents + mlp(latents)
+        return self.norm_out(self.proj_out(latents))
+
+
+class PerceiverAttention(nn.Module):
+    """Latents [..., T, D] look at themselves and at x [..., S, D]."""
+
+    def __init__(self, dim: int, head_dim: int = 64):
+        super().__init__()
+        self.heads = max(1, dim // head_dim)
+        inner = self.heads * head_dim
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        latents = self.norm2(latents)
+        k, v = self.to_kv(torch.cat([self.norm1(x), latents], -2)).chunk(2, dim=-1)  # [..., S + T, D]
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for y in (self.to_q(latents), k, v))
+        z = F.scaled_dot_product_attention(q, k, v)  # [..., H, T, d]
+        return self.to_out(z.transpose(-2, -3).flatten(-2))  # [..., T, D]
+
+
+def feed_forward(dim: int, factor: int = 4) -> nn.Sequential:
+    layers = nn.Linear(dim, factor * dim, bias=False), nn.GELU(), nn.Linear(factor * dim, dim, bias=False)
+    return nn.Sequential(nn.LayerNorm(dim), *layers)
+
+
+PROJECTIONS: dict[str, type[LinearProjection] | type[Resampler]] = {"linear": LinearProjection, "resampler": Resampler}

@@ -69,6 +69,8 @@ def test_projection_has_the_published_names(unet):
     [
         ({"merge": "median"}, "merge: one of mean, weighted, gated, concat, sum, average; got 'median'"),
         ({"slots": "both"}, "slots: one of own, shared; got 'both'"),
+        ({"projection": "mlp"}, "projection: one of linear, resampler; got 'mlp'"),
+        ({"order": "age"}, "order: one of given, norm; got 'age'"),
         ({"n_slots": 0}, "n_slots: a whole number, at least 1; got 0"),
     ],
 )
@@ -134,16 +136,37 @@ def test_shared_slots_take_more_prompts_unless_the_weights_belong_to_slots(unet,
         assert len(adapter(tiny.embeddings(1, 5))) == 1
 
 
+def test_a_resampler_takes_hidden_states_and_says_so(unet):
+    adapter = tiny.adapter(unet, 2, projection="resampler", tokens=None)
+    hidden = torch.randn(1, 2, 9, tiny.EMBED)
+    assert adapter.tokens == 16 and next(iter(adapter(hidden).layers.values()))[0].shape[2] == 16
+    with pytest.raises(ValueError, match=r"embeds: expected \[B, N, P, 16\], got \[1, 2, 16\]"):
+        adapter(tiny.embeddings(1, 2))
+    with pytest.raises(ValueError, match=r"nothing: the hidden states of a zero picture \[P, E\] were expected"):
+        adapter.guided(hidden)
+
+
+def test_the_unconditional_half_of_a_resampler_is_the_zero_picture(unet):
+    adapter = tiny.adapter(unet, 2, projection="resampler", tokens=5)
+    hidden, nothing = torch.randn(1, 2, 9, tiny.EMBED), torch.randn(9, tiny.EMBED)
+    both, args = adapter.guided(hidden, nothing=nothing), tiny.inputs(1)
+    with attached(unet):
+        for half, own in [(both[:1], nothing.expand(1, 2, -1, -1)), (both[1:], hidden)]:
+            assert (tiny.run(unet, args, half) - tiny.run(unet, args, adapter(own))).abs().max() < 1e-5
+
+
 # --- gradients ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slots", ["own", "shared"])
 @pytest.mark.parametrize("merge", MERGES)
-def test_gradients_reach_the_adapter_and_nothing_else(unet, merge, slots):
+@pytest.mark.parametrize("projection", ["linear", "resampler"])
+def test_gradients_reach_the_adapter_and_nothing_else(unet, merge, slots, projection):
     torch.manual_seed(0)
-    adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge, slots)
+    adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge, slots, projection=projection)
+    embeds = torch.randn(2, 2, *[9] * (projection == "resampler"), tiny.EMBED)
     with attached(unet):
-        tiny.run(unet, tiny.inputs(2), adapter(tiny.embeddings(2, 2))).square().mean().backward()
+        tiny.run(unet, tiny.inputs(2), adapter(embeds)).square().mean().backward()
     without = [name for name, p in adapter.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
     assert all(p.grad is None for p in unet.parameters())

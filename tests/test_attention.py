@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import ImageTextAttention, attach, attached, concat, detach
+from ipa_lib.attention import (
+    ImageTextAttention,
+    attach,
+    attached,
+    by_layer,
+    concat,
+    cross_attention_layers,
+    detach,
+)
 from ipa_lib.merge import MERGES
 
 SOME_MISSING = torch.tensor([[True, True, True], [False, True, True], [True, False, False]])
@@ -93,6 +101,46 @@ def test_lam_of_another_length_is_refused(attached_unet, shape):
         tiny.run(attached_unet, tiny.inputs(4), kv, torch.ones(shape))
 
 
+@pytest.mark.parametrize(
+    "lam", [{"mid": 0.8}, {"up": {"block_1": [0.0, 1.0]}}, {"down": 0, "up": torch.tensor([0.0, 1.0])}], ids=str
+)
+def test_lam_0_for_a_layer_leaves_that_layer_bitwise(attached_unet, lam):
+    layers, args = cross_attention_layers(attached_unet), tiny.inputs(2)
+    kv, lams = tiny.adapter(attached_unet, 2)(tiny.embeddings(2, 2)), by_layer(lam, layers)
+    for name, layer in layers.items():
+        x, given_kv = torch.randn(2, 16, layer.to_q.in_features), {"image_kv": kv, "lam": lam}
+        plain = layer(x, args[2])
+        changed = [not torch.equal(a, b) for a, b in zip(layer(x, args[2], **given_kv), plain, strict=True)]
+        assert changed == (torch.as_tensor(lams[name]) != 0).expand(2).tolist()
+
+
+def test_lam_by_layer_spells_out_every_layer(attached_unet):
+    layers = list(cross_attention_layers(attached_unet))
+    lams = by_layer({"down": 0.5, "up": {"block_1": [0.0, 2.0]}}, layers)
+    short = {name.split(".transformer")[0]: lam for name, lam in lams.items()}
+    expected = {"down_blocks.0.attentions.0": 0.5, "up_blocks.1.attentions.0": 0.0, "up_blocks.1.attentions.1": 2.0}
+    assert short == expected | {"mid_block.attentions.0": 0.0}
+    args, kv = tiny.inputs(2), tiny.adapter(attached_unet, 2)(tiny.embeddings(2, 2))
+    spelled = tiny.run(attached_unet, args, kv, lams)
+    assert torch.equal(spelled, tiny.run(attached_unet, args, kv, {"down": 0.5, "up": {"block_1": [0.0, 2.0]}}))
+
+
+@pytest.mark.parametrize(
+    "lam, line",
+    [
+        ({"middle": 1.0}, "lam: no cross-attention in 'middle'; expected one of down, up, mid"),
+        ({"up": {"block_0": 1.0}}, "lam: up: no cross-attention in 'block_0'; expected one of block_1"),
+        ({"up": {"block_1": [1.0, 2.0, 3.0]}}, "lam: up.block_1 has 2 attentions, got 3 values"),
+        ({"up": []}, "lam: up.block_1 has 2 attentions, got 0 values"),
+        ({"mid": "1"}, "lam: a finite number"),
+    ],
+)
+def test_lam_for_what_is_not_there_is_refused(attached_unet, lam, line):
+    kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(2, 1))
+    with pytest.raises(ValueError, match=line):
+        tiny.run(attached_unet, tiny.inputs(2), kv, lam)
+
+
 # --- attach and detach -------------------------------------------------------------------------------------
 
 
@@ -145,7 +193,7 @@ def test_processors_hold_nothing(attached_unet):
     assert keys == tiny.unet().state_dict().keys()
     for key, p in attached_unet.attn_processors.items():
         if isinstance(p, ImageTextAttention):
-            assert vars(p).keys() == {"name", "base"} and f"{p.name}.processor" == key
+            assert vars(p).keys() == {"name", "base", "layers"} and f"{p.name}.processor" == key
 
 
 def test_no_warning_for_the_extra_arguments(attached_unet, caplog):
@@ -348,6 +396,24 @@ def test_equation_6_in_plain_loops(merge, slots, heads, d, length, text_dim, tok
     for b in range(2):
         loops = oracle(attn, adapter, x[b].numpy(), text[b].numpy(), embeds[b].numpy(), mask[b], lam)
         assert np.abs(ours[b].numpy() - loops).max() < 1e-10
+
+
+@pytest.mark.parametrize("slots", ["own", "shared"])
+@pytest.mark.parametrize("merge", MERGES)
+def test_gradients_are_those_of_finite_differences(merge, slots):
+    torch.manual_seed(0)
+    attn = Attention(4, 3, 2, dim_head=2).double().requires_grad_(False)
+    attn.set_processor(ImageTextAttention("attn2", attn.processor))
+    adapter = tiny.shaken(MultiImageAdapter({"attn2": 4}, 3, 3, 2, merge, slots, 2).double())
+    names, values = zip(*adapter.named_parameters(), strict=True)
+    x, text, embeds = torch.randn(2, 2, 4).double(), torch.randn(2, 3, 3).double(), torch.randn(2, 2, 3).double()
+    mask = torch.tensor([[True, True], [False, True]])
+
+    def output(embeds, *values):
+        kv = torch.func.functional_call(adapter, dict(zip(names, values, strict=True)), (embeds, mask))
+        return attn(x, text, image_kv=kv, lam=0.7)
+
+    assert torch.autograd.gradcheck(output, (embeds.requires_grad_(), *values))
 
 
 @torch.no_grad()

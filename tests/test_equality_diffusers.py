@@ -10,22 +10,11 @@ import tiny
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from ipa_lib.adapter import key
 from ipa_lib.attention import attached
+from ipa_lib.exchange import to_published
 from ipa_lib.merge import MERGES
 
 LAMS = (0.6, 1.0, 1.7)
-
-
-def published(adapter, unet, slot=0):
-    """One slot of an adapter as the contents of a published checkpoint."""
-    weights = {}
-    for i, processor in enumerate(unet.attn_processors):
-        if "attn2" in processor:
-            layer = adapter.layers[key(processor.removesuffix(".processor"))]
-            weights[f"{i}.to_k_ip.weight"] = layer.to_k[slot].detach()
-            weights[f"{i}.to_v_ip.weight"] = layer.to_v[slot].detach()
-    return {"image_proj": adapter.projection.state_dict(), "ip_adapter": weights}
 
 
 def with_ip_adapters(unet, state_dicts):
@@ -72,7 +61,7 @@ def base(unet, args):
 @pytest.mark.parametrize("merge", MERGES)
 def test_one_prompt_is_one_ip_adapter(unet, args, base, merge, slots):
     adapter, embeds = tiny.adapter(unet, 3, merge, slots), tiny.embeddings(3, 1)
-    other = with_ip_adapters(unet, [published(adapter, unet)])
+    other = with_ip_adapters(unet, [to_published(adapter)])
     for lam in LAMS:
         expected = theirs(other, args, [embeds], lam)
         assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
@@ -82,7 +71,7 @@ def test_one_prompt_is_one_ip_adapter(unet, args, base, merge, slots):
 @pytest.mark.parametrize("n", [2, 4])
 def test_shared_concat_is_one_adapter_given_n_images(unet, args, base, n):
     adapter, embeds = tiny.adapter(unet, n, "concat", "shared"), tiny.embeddings(3, n)
-    other = with_ip_adapters(unet, [published(adapter, unet)])
+    other = with_ip_adapters(unet, [to_published(adapter)])
     for lam in LAMS:
         expected = theirs(other, args, [embeds], lam)
         assert_equal_but_not_base(ours(unet, adapter, args, embeds, lam), expected, base)
@@ -93,7 +82,7 @@ def test_shared_concat_is_one_adapter_given_n_images(unet, args, base, n):
 @pytest.mark.parametrize("merge", ["sum", "average"])
 def test_own_sum_is_n_adapters_of_one_image_each(unet, args, base, merge, n):
     adapter, embeds = tiny.adapter(unet, n, merge, "own"), tiny.embeddings(3, n)
-    other = with_ip_adapters(unet, [published(adapter, unet, slot) for slot in range(n)])
+    other = with_ip_adapters(unet, [to_published(adapter, slot) for slot in range(n)])
     for lam in LAMS:
         scale = lam / n if merge == "average" else lam
         expected = theirs(other, args, list(embeds.split(1, dim=1)), scale)
@@ -104,7 +93,7 @@ def test_own_sum_is_n_adapters_of_one_image_each(unet, args, base, merge, n):
 @pytest.mark.parametrize("n", [2, 4])
 def test_shared_mean_is_one_adapter_given_the_mean_of_the_tokens(unet, args, base, n):
     adapter, embeds = tiny.adapter(unet, n, "mean", "shared"), tiny.embeddings(3, n)
-    other = with_ip_adapters(unet, [published(adapter, unet)])
+    other = with_ip_adapters(unet, [to_published(adapter)])
     other.encoder_hid_proj.image_projection_layers[0] = torch.nn.Identity()  # takes tokens, not embeddings
     tokens = adapter.projection(embeds).mean(1, keepdim=True)  # [B, 1, T, D]
     for lam in LAMS:
@@ -115,9 +104,40 @@ def test_shared_mean_is_one_adapter_given_the_mean_of_the_tokens(unet, args, bas
 @torch.no_grad()
 def test_zero_lam_is_zero_scale_bitwise(unet, args, base):
     adapter, embeds = tiny.adapter(unet, 1), tiny.embeddings(3, 1)
-    other = with_ip_adapters(unet, [published(adapter, unet)])
+    other = with_ip_adapters(unet, [to_published(adapter)])
     assert torch.equal(theirs(other, args, [embeds], 0.0), base)
     assert torch.equal(ours(unet, adapter, args, embeds, 0.0), base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_resampler_is_theirs(unet, args, base, n):
+    adapter = tiny.adapter(unet, n, "concat", "shared", projection="resampler", tokens=5)
+    prompts = torch.randn(3, n, 9, tiny.EMBED, generator=torch.Generator().manual_seed(5))  # 9 patches
+    other = with_ip_adapters(unet, [to_published(adapter)])
+    expected = theirs(other, args, [prompts], 0.8)
+    assert_equal_but_not_base(ours(unet, adapter, args, prompts, 0.8), expected, base)
+
+
+NOTATIONS = [
+    {"down": 0.5, "mid": 0.7, "up": 1.2},
+    {"up": {"block_1": [0.0, 1.0]}},
+    {"down": {"block_0": [0.6]}, "up": {"block_1": 0.9}},
+    {"mid": [1.3]},
+    {"up": [0.4, 0.8]},
+    {},
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lam", NOTATIONS, ids=str)
+def test_lam_for_each_block_is_their_scale_for_each_block(unet, args, base, lam):
+    adapter, embeds = tiny.adapter(unet, 1), tiny.embeddings(3, 1)
+    other = pipeline(with_ip_adapters(unet, [to_published(adapter)]))
+    other.set_ip_adapter_scale(lam)
+    expected = other.unet(*args, added_cond_kwargs={"image_embeds": [embeds]}).sample
+    assert (ours(unet, adapter, args, embeds, lam) - expected).abs().max() <= 1e-5
+    assert torch.equal(expected, base) == (not lam)
 
 
 # --- through the stock pipeline ----------------------------------------------------------------------------
@@ -178,7 +198,7 @@ def test_stock_pipeline_gives_the_same_latents(unet, merge, slots, n, guidance):
 
     pipe = pipeline(copy.deepcopy(unet))
     each = embeds.split(1, dim=1) if merge == "sum" else [embeds]
-    load_into(pipe, [published(adapter, unet, slot) for slot in range(len(each))], 0.8)
+    load_into(pipe, [to_published(adapter, slot) for slot in range(len(each))], 0.8)
     given = [torch.cat([torch.zeros_like(e), e]) if guidance > 1 else e for e in each]
     expected = generate(pipe, guidance, ip_adapter_image_embeds=given)
     size = expected.abs().max()  # latents of an untrained U-Net grow to about 20: 1e-5 of that

@@ -8,7 +8,7 @@ from tiny import shaken
 
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.attention import attend_images
-from ipa_lib.merge import MERGES, share
+from ipa_lib.merge import MERGES, longest_first, share
 
 TEXT, EMBED, HEADS, WIDTH = 6, 5, 2, 8
 FEW = settings(max_examples=25, derandomize=True)
@@ -23,9 +23,9 @@ def masks(draw, rows=2, most=4):
     return torch.tensor([draw(row) for _ in range(rows)])
 
 
-def toy(merge, slots, n_slots, tokens=3):
+def toy(merge, slots, n_slots, tokens=3, order="given"):
     torch.manual_seed(0)
-    return shaken(MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens).double())
+    return shaken(MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens, order=order).double())
 
 
 def embeddings(batch, n, seed=1):
@@ -105,6 +105,31 @@ def test_prompts_may_change_places_together_with_their_slots(mask, merge, data):
             if weight is not None:
                 weight.copy_(weight[order])
     assert_close(image_term(moved, embeds[:, order], mask[:, order]), image_term(adapter, embeds, mask))
+
+
+@FEW
+@given(mask=masks(rows=1), merge=st.sampled_from(list(MERGES)), data=st.data())
+def test_under_the_rule_own_slots_do_not_depend_on_the_order_given(mask, merge, data):
+    adapter, embeds = toy(merge, "own", mask.shape[1], order="norm"), embeddings(*mask.shape)
+    order = data.draw(st.permutations(range(mask.shape[1])))
+    assert_close(image_term(adapter, embeds[:, order], mask[:, order]), image_term(adapter, embeds, mask))
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_the_rule_puts_the_longest_embedding_into_the_first_slot(merge):
+    sorted_, given_ = toy(merge, "own", 4, order="norm"), toy(merge, "own", 4)
+    embeds, mask = embeddings(2, 4), torch.tensor([[True] * 4, [True, False, True, True]])
+    lengths = torch.where(mask, embeds.norm(dim=-1), 0)
+    by_length = [sorted(range(4), key=lambda p: -row[p]) for row in lengths.tolist()]
+    rows = torch.arange(2)[:, None], torch.tensor(by_length)
+    assert by_length != [[0, 1, 2, 3]] * 2
+    assert_close(image_term(sorted_, embeds, mask), image_term(given_, embeds[rows], mask[rows]))
+    assert torch.equal(sorted_(embeds, mask).shares > 0, mask.unsqueeze(-1).expand(-1, -1, 3))  # in the order given
+
+
+def test_hidden_states_are_as_long_as_their_mean():
+    hidden = embeddings(1, 6).view(1, 3, 2, EMBED)
+    assert torch.equal(longest_first(hidden), longest_first(hidden.mean(2)))
 
 
 def test_order_matters_under_own_slots():

@@ -40,10 +40,10 @@ def embeddings(batch, n, seed=2):
     return torch.randn(batch, n, EMBED, generator=torch.Generator().manual_seed(seed))
 
 
-def adapter(of, n_slots, merge="mean", slots="own", seed=3):
+def adapter(of, n_slots, merge="mean", slots="own", seed=3, **others):
     """An adapter as if trained: no two slots alike, no parameter left at its start."""
     torch.manual_seed(seed)
-    return shaken(MultiImageAdapter.from_unet(of, EMBED, n_slots, merge, slots, TOKENS), seed)
+    return shaken(MultiImageAdapter.from_unet(of, EMBED, n_slots, merge, slots, **{"tokens": TOKENS} | others), seed)
 
 
 def shaken(module, seed=3):

@@ -1,0 +1,153 @@
+"""Exchange with published IP-Adapters: their files in, ours out as files that stock `pipe.load_ip_adapter` reads.
+
+    adapter = from_published("ip-adapter_sd15.safetensors", unet, n_slots=4)   # a warm start of all four slots
+    save_published(adapter, "slot_1.safetensors", slot=0)
+
+A published checkpoint has two parts, "image_proj" (the projection, "base" or "plus") and "ip_adapter", whose keys are
+`<i>.to_k_ip.weight` and `<i>.to_v_ip.weight` [C, D]; i is the place of the layer in `unet.attn_processors`, where self-
+and cross-attention alternate: 1, 3, 5 … In a .safetensors file the parts are prefixes of the keys; .bin is a pickle,
+of which tensors alone are read.
+https://github.com/tencent-ailab/IP-Adapter, https://huggingface.co/h94/IP-Adapter
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .adapter import MultiImageAdapter, key, read_safetensors, refuse_difference
+from .paths import atomic
+
+PARTS = ("image_proj", "ip_adapter")
+SUFFIXES = (".safetensors", ".bin")
+
+
+def to_published(adapter: MultiImageAdapter, slot: int = 0) -> dict[str, dict[str, Tensor]]:
+    """The adapter of one slot, counted from 0, as {"image_proj": {…}, "ip_adapter": {…}}: detached, not copied.
+
+    Weights of the merge have no place in it: one adapter with one picture needs none.  IndexError without the slot.
+    """
+    if not 0 <= slot < adapter.n_slots:
+        raise IndexError(f"slot: 0 to {adapter.n_slots - 1} expected, got {slot}")
+    row = slot if adapter.slots == "own" else 0
+    matrices = {}
+    for i, name in enumerate(adapter.widths):
+        layer = adapter.layers[key(name)]
+        matrices[f"{2 * i + 1}.to_k_ip.weight"] = layer.to_k[row].detach()
+        matrices[f"{2 * i + 1}.to_v_ip.weight"] = layer.to_v[row].detach()
+    return {"image_proj": dict(adapter.projection.state_dict()), "ip_adapter": matrices}
+
+
+def save_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: int = 0) -> None:
+    """Write one slot as a published checkpoint, .safetensors or .bin; N slots are N such files.
+
+    Stock diffusers: `pipe.load_ip_adapter(folder, subfolder="", weight_name=name, image_encoder_folder=None)`.  Given
+    N files it adds their attentions, as the merge `sum` does; the scales [λ/N] * N make `average` of it.
+    ValueError for another suffix and for T ≠ 4 of a linear projection, which readers take for granted.
+    """
+    refuse_suffix(Path(path))
+    if "proj.weight" in adapter.projection.state_dict() and adapter.tokens != 4:
+        raise ValueError(f"{path}: published linear projections have 4 tokens, this adapter {adapter.tokens}")
+    parts = {part: {name: x.cpu().contiguous() for name, x in weights.items()}
+             for part, weights in to_published(adapter, slot).items()}
+    with atomic(path) as temporary:
+        if Path(path).suffix == ".bin":
+            torch.save(parts, temporary)
+        else:
+            save_file(flat(parts), temporary)
+
+
+def read_published(path: str | os.PathLike) -> dict[str, dict[str, Tensor]]:
+    """{"image_proj": {…}, "ip_adapter": {…}} of a .safetensors or .bin file; keys of other prefixes are left out.
+
+    FileNotFoundError without the file; ValueError, one line with its name, for a file that is something else.
+    """
+    refuse_suffix(path := Path(path))
+    if path.suffix == ".bin":
+        parts = read_bin(path)
+    else:
+        tensors, _ = read_safetensors(path)
+        parts = {part: {name.removeprefix(f"{part}."): x for name, x in tensors.items() if name.startswith(f"{part}.")}
+                 for part in PARTS}
+    if empty := [part for part in PARTS if not parts.get(part)]:
+        raise ValueError(f"{path}: not an IP-Adapter, it holds no {' and no '.join(empty)}")
+    return {part: parts[part] for part in PARTS}
+
+
+def read_bin(path: Path) -> dict:
+    """A .bin file by torch's reader of tensors alone, which runs no code of the pickle."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such adapter file")
+    try:
+        parts = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path}: not a file of tensors alone ({reason})") from None
+    whole = isinstance(parts, dict) and all(isinstance(x, dict) for x in parts.values())
+    if not whole or not all(isinstance(x, Tensor) for part in parts.values() for x in part.values()):
+        raise ValueError(f"{path}: expected {{'image_proj': {{name: tensor}}, 'ip_adapter': {{name: tensor}}}}")
+    return parts
+
+
+def refuse_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a file ending in {' or '.join(SUFFIXES)} was expected")
+
+
+def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1, merge: str = "mean",
+                   slots: str = "own", order: str = "given") -> MultiImageAdapter:  # fmt: skip
+    """A new adapter for `unet`, each of whose slots is the published one: the warm start of N slots.
+
+    Errors of `read_published` and of the class; ValueError that names keys missing, surplus or misshapen.
+    """
+    parts = read_published(path)
+    try:
+        shape = projection_shape(parts["image_proj"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    adapter = MultiImageAdapter.from_unet(unet, n_slots=n_slots, merge=merge, slots=slots, order=order, **shape)
+    for slot in range(n_slots if slots == "own" else 1):
+        fill_slot(adapter, parts, slot, path)
+    return adapter
+
+
+def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: int = 0) -> None:
+    """Read a published file into one slot, counted from 0, and into the projection, which all slots have in common.
+
+    Errors as of `from_published` and `to_published`; after one the adapter is what it was.
+    """
+    fill_slot(adapter, read_published(path), slot, path)
+
+
+def projection_shape(weights: dict[str, Tensor]) -> dict[str, int | str]:
+    """The constructor's arguments that an "image_proj" of the kinds "base" and "plus" stands for."""
+    if {"proj.weight", "norm.weight"} <= weights.keys():
+        (rows, embed_dim), (text_dim,) = weights["proj.weight"].shape, weights["norm.weight"].shape
+        return {"projection": "linear", "embed_dim": embed_dim, "tokens": rows // text_dim}
+    if {"latents", "proj_in.weight"} <= weights.keys():
+        embed_dim, tokens = weights["proj_in.weight"].shape[1], weights["latents"].shape[1]
+        return {"projection": "resampler", "embed_dim": embed_dim, "tokens": tokens}
+    raise ValueError(f"image_proj: neither of the kind base nor plus; it has {', '.join(sorted(weights)[:4])} …")
+
+
+@torch.no_grad()
+def fill_slot(adapter: MultiImageAdapter, parts: dict[str, dict[str, Tensor]], slot: int, path: object) -> None:
+    """Copy published weights into the tensors of one slot; ValueError with the names unless all fit."""
+    ours, theirs = flat(to_published(adapter, slot)), flat(parts)
+    try:
+        refuse_difference(ours, theirs)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for name, x in theirs.items():
+        ours[name].copy_(x)
+
+
+def flat(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The keys of a .safetensors file."""
+    return {f"{part}.{name}": x for part, weights in parts.items() for name, x in weights.items()}
