@@ -82,12 +82,17 @@ def encode_captions(backbone: Backbone, captions: Sequence[str]) -> torch.Tensor
 
 
 @torch.no_grad()
-def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 64) -> torch.Tensor:
-    """Image embeddings [M,E] of uint8 pictures [M,H,W,3], through the model's own image processor."""
+def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 64, patches: bool = False,
+                   ) -> torch.Tensor:
+    """Image embeddings [M,E] of uint8 pictures [M,H,W,3], through the model's own image processor.
+
+    With `patches` what a resampler takes: hidden states [M,P,E] of the last layer but one.
+    """
     embeds = []
     for start in range(0, len(pictures), batch_size):
         pixels = backbone.image_processor(list(pictures[start:start + batch_size]), return_tensors="pt").pixel_values
-        embeds.append(backbone.image_encoder(pixels.to(backbone.image_encoder.dtype)).image_embeds)
+        seen = backbone.image_encoder(pixels.to(backbone.image_encoder.dtype), output_hidden_states=patches)
+        embeds.append(seen.hidden_states[-2] if patches else seen.image_embeds)
     return torch.cat(embeds)
 
 

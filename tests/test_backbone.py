@@ -45,3 +45,12 @@ def test_latents_do_not_depend_on_the_batch(base):
 def test_decoded_pictures_are_uint8(base):
     pictures = backbone.decode_latents(base.vae, torch.randn(3, *base.latent_shape) * 50, batch_size=2)
     assert pictures.shape == (3, 64, 64, 3) and pictures.dtype == np.uint8
+
+
+def test_patches_are_those_of_the_stock_pipeline(base, base_folder):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        base_folder, safety_checker=None, requires_safety_checker=False
+    )
+    theirs, _ = pipe.encode_image(list(pictures), "cpu", 1, output_hidden_states=True)  # [M, P, E]
+    torch.testing.assert_close(backbone.embed_pictures(base, pictures, patches=True), theirs, atol=1e-6, rtol=0)

@@ -1,0 +1,77 @@
+"""The code of README.md and docs/adapter.md runs as it stands there, on folders in place of the hub's names."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.exchange import save_published
+from ipa_lib.paths import ROOT
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+
+
+def run(code, **others):
+    for old, new in others.pop("instead", {}).items():
+        assert old in code
+        code = code.replace(old, str(new))
+    exec(compile(code, "<documentation>", "exec"), others)
+    return others
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, base, base_folder):
+    """A folder with three photographs and published checkpoints for the random base."""
+    monkeypatch.chdir(tmp_path)
+    for i in (1, 2, 3):
+        noise = np.random.default_rng(i).integers(0, 256, (70, 90, 3), np.uint8)
+        Image.fromarray(noise).save(f"{i}.jpg")
+    torch.manual_seed(0)
+    save_published(MultiImageAdapter.from_unet(base.unet, 128, 1), "ip-adapter_sd15.safetensors")
+    return {
+        '"h94/IP-Adapter", subfolder="models/image_encoder"': f'r"{base_folder}", subfolder="image_encoder"',
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": base_folder,
+        ".images[0]": "[0][0]",  # the same, and a place to ask for fewer steps
+        "cross_attention_kwargs=images": "cross_attention_kwargs=images, num_inference_steps=2, return_dict=False",
+    }
+
+
+def test_ten_lines_attach_an_adapter_and_use_three_photographs(here):
+    code = blocks("docs/adapter.md")[0]
+    assert len(code.split("photographs = ")[1].strip().splitlines()) + 3 <= 10
+    names = run(code, instead=here)
+    assert names["picture"].size == (64, 64) and names["adapter"].n_slots == 3
+    assert not any("ImageText" in type(p).__name__ for p in names["pipe"].unet.attn_processors.values())
+
+
+def test_the_resampler_is_given_patches_and_a_zero_picture(here):
+    first, second, _ = blocks("docs/adapter.md")
+    names = run(first, instead=here)
+    width = names["encoder"].config.hidden_size
+    names["adapter"] = MultiImageAdapter.from_unet(names["pipe"].unet, width, 3, projection="resampler")
+    assert len(run(second, **names)["image_kv"]) == 2
+
+
+def test_maps_say_which_prompt_a_region_listened_to(here):
+    first, _, third = blocks("docs/adapter.md")
+    names = run(first, instead=here)
+    here = {old: new for old, new in here.items() if old in third}
+    heard = run(third, **names, instead=here)["heard"]
+    assert heard.shape == (3, 8, 8) and torch.allclose(heard.sum(0), torch.ones(8, 8), atol=1e-5)
+
+
+def test_the_readme_attaches_an_adapter_of_its_own(tmp_path, base, base_folder):
+    code = next(block for block in blocks("README.md") if "attach(" in block)
+    MultiImageAdapter.from_unet(base.unet, 128, 2).save(tmp_path / "a.safetensors")
+    photographs = [Image.new("RGB", (80, 80), colour) for colour in ("red", "blue")]
+    instead = {
+        "models/mini": base_folder,
+        "results/mini/adapters/mean-own-n4r-s0/adapter.safetensors": tmp_path / "a.safetensors",
+        "smiling\",": 'smiling", num_inference_steps=2,',
+    }
+    assert run(code, photographs=photographs, instead=instead)["image"].size == (64, 64)
