@@ -20,6 +20,7 @@ def live_features(models, pictures: np.ndarray, texts: list[str]) -> Features:
     return Features(
         backbone.encode_pictures(models.vae, pictures),
         backbone.embed_pictures(models, pictures),
+        backbone.no_picture(models),
         backbone.encode_captions(models, texts),
         torch.ones(len(pictures), dtype=torch.long),
     )

@@ -96,6 +96,19 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
     return torch.cat(embeds)
 
 
+@torch.no_grad()
+def no_picture(backbone: Backbone, patches: bool = False) -> torch.Tensor:
+    """What stands for no picture in equation (5): a zero embedding [E]; with `patches` hidden states [P,E] of zeros.
+
+    As diffusers and the published code have it for the linear projection and for the resampler.
+    """
+    encoder = backbone.image_encoder
+    if not patches:
+        return torch.zeros(encoder.config.projection_dim, dtype=encoder.dtype)
+    side = encoder.config.image_size
+    return encoder(torch.zeros(1, 3, side, side, dtype=encoder.dtype), output_hidden_states=True).hidden_states[-2][0]
+
+
 def facts(backbone: Backbone) -> dict[str, int]:
     """The sizes that the paper states: of pictures, latents and widths, and parameters of each model."""
     channels, side, _ = backbone.latent_shape

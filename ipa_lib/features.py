@@ -1,7 +1,8 @@
 """Cached features: latents, text states and image embeddings, once per picture, keyed by content and by encoder.
 
 A cache that does not match its pictures and encoders, or whose bytes have changed, is never used: it is made again.
-M pictures, U different captions; c/h/w, L, D, E as in `backbone`.
+M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches` embeddings are hidden states [P,E] of
+the image encoder's P patches, which a resampler takes.
 """
 import json
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from .backbone import Backbone, embed_pictures, encode_captions, encode_pictures
+from .backbone import Backbone, embed_pictures, encode_captions, encode_pictures, no_picture
 from .captions import EMPTY, captions
 from .celeba import load_pictures
 from .paths import atomic, sha256
@@ -26,7 +27,8 @@ ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extrac
 class Features:
     """What training needs of M pictures; a picture is its row number in their table."""
     latents: torch.Tensor  # [M,c,h,w] scaled
-    embeds: torch.Tensor   # [M,E]
+    embeds: torch.Tensor   # [M,E], or [M,P,E] with `patches`
+    nothing: torch.Tensor  # [E] or [P,E], what stands for no picture
     texts: torch.Tensor    # [U,L,D] one for each caption, the empty text first
     caption: torch.Tensor  # [M] row of `texts`
 
@@ -52,20 +54,22 @@ def data_hash(pictures: pd.DataFrame) -> str:
     return data.hexdigest()
 
 
-def fingerprint(pictures: pd.DataFrame, base: Path, size: int) -> dict:
+def fingerprint(pictures: pd.DataFrame, base: Path, size: int, patches: bool = False) -> dict:
     """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, the size in pixels."""
     encoders = new_sha256()
     for file in sorted(file for part in ENCODERS for file in (base / part).rglob("*") if file.is_file()):
         encoders.update(f"{file.relative_to(base)} {sha256(file)}\n".encode())
-    return {"data": data_hash(pictures), "encoders": encoders.hexdigest(), "size": size, "count": len(pictures)}
+    return {"data": data_hash(pictures), "encoders": encoders.hexdigest(), "size": size,
+            "patches": patches, "count": len(pictures)}
 
 
-def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, folder: Path, size: int) -> Features:
+def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, folder: Path, size: int,
+                    patches: bool = False) -> Features:
     """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there."""
-    key = fingerprint(pictures, base, size)
+    key = fingerprint(pictures, base, size, patches)
     if fault(folder, key) is None:
         return read_features(folder)
-    features = compute_features(pictures, backbone, size)
+    features = compute_features(pictures, backbone, size, patches)
     with atomic(folder / "features.safetensors") as file:
         save_file({name: tensor.contiguous() for name, tensor in asdict(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
@@ -73,9 +77,9 @@ def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, fold
     return features
 
 
-def load_features(pictures: pd.DataFrame, base: Path, folder: Path, size: int) -> Features:
+def load_features(pictures: pd.DataFrame, base: Path, folder: Path, size: int, patches: bool = False) -> Features:
     """Features that must be there already. ValueError that says why they can't be used."""
-    if (why := fault(folder, fingerprint(pictures, base, size))) is not None:
+    if (why := fault(folder, fingerprint(pictures, base, size, patches))) is not None:
         raise ValueError(f"{folder}: {why}; run notebooks/03_cache_features.ipynb again")
     return read_features(folder)
 
@@ -106,20 +110,22 @@ def read_features(folder: Path) -> Features:
     return Features(**load_file(folder / "features.safetensors"))
 
 
-def compute_features(pictures: pd.DataFrame, backbone: Backbone, size: int, batch_size: int = 256) -> Features:
+def compute_features(pictures: pd.DataFrame, backbone: Backbone, size: int, patches: bool = False,
+                     batch_size: int = 256) -> Features:
     """Features of all pictures, through the frozen encoders."""
-    latents, embeds = zip(*_encoded(pictures, backbone, size, batch_size), strict=True)
+    latents, embeds = zip(*_encoded(pictures, backbone, size, patches, batch_size), strict=True)
     texts = captions(pictures)
     different = [EMPTY, *sorted(set(texts))]
     row = {text: i for i, text in enumerate(different)}
     states = torch.cat([encode_captions(backbone, different[i:i + 256]) for i in range(0, len(different), 256)])
-    return Features(torch.cat(latents), torch.cat(embeds), states, torch.tensor([row[text] for text in texts]))
+    return Features(torch.cat(latents), torch.cat(embeds), no_picture(backbone, patches), states,
+                    torch.tensor([row[text] for text in texts]))
 
 
-def _encoded(pictures: pd.DataFrame, backbone: Backbone, size: int, batch_size: int) -> Iterator[tuple]:
+def _encoded(pictures: pd.DataFrame, backbone: Backbone, size: int, patches: bool, batch_size: int) -> Iterator[tuple]:
     """Latents and image embeddings, a batch at a time."""
     with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
         for start in range(0, len(pictures), batch_size):
             batch = load_pictures(pictures["path"].iloc[start:start + batch_size], size)            # [B,H,W,3]
-            yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch)
+            yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
             bar.update(len(batch))

@@ -75,7 +75,7 @@ def _sweep(adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[fl
     """K'/V', noise, text and λ of every set at every λ: set by set, λ running fastest."""
     times = len(lams)
     refs = torch.tensor([row[:n_refs] for row in sets["prompts"]])                                  # [b,n]
-    kv = adapter.guided(features.embeds[refs]).repeat_interleave(times)                             # [2bΛ,…]
+    kv = adapter.guided(features.embeds[refs], nothing=features.nothing).repeat_interleave(times)   # [2bΛ,…]
     x_T = initial_noise(sets["person"], sets["sample"], shape, seed).repeat_interleave(times, 0)    # [bΛ,c,h,w]
     text = features.text(torch.tensor(sets["target"].to_numpy())).repeat_interleave(times, 0)       # [bΛ,L,D]
     return kv, x_T, text, torch.tensor(lams).repeat(len(sets))

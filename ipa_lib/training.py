@@ -73,17 +73,17 @@ def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, gener
 
 # --- the adapter ----------------------------------------------------------------------------------------------------
 
-def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tensor, generator: torch.Generator,
-                    p: float = P_DROP) -> tuple[torch.Tensor, torch.Tensor]:
-    """Text [B,L,D] and embeddings [B,N,E] with text, images and both dropped, each with probability `p`.
+def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tensor, nothing: torch.Tensor,
+                    generator: torch.Generator, p: float = P_DROP) -> tuple[torch.Tensor, torch.Tensor]:
+    """Text [B,L,D] and embeddings [B,N,E] or [B,N,P,E] with text, images and both dropped, each with probability `p`.
 
-    One joint draw for all N images of a sample. A dropped text is the empty one, dropped images are zero embeddings:
-    the unconditional branch that equation (5) samples with.
+    One joint draw for all N images of a sample. A dropped text is the `empty` one [L,D], a dropped image is `nothing`
+    [E] or [P,E]: the unconditional branch that equation (5) samples with.
     """
     u = torch.rand(len(text), generator=generator).to(text.device)
     no_text, no_images = (u < p) | (u > 1 - p), (u > p) & (u < 2 * p) | (u > 1 - p)
     return (torch.where(no_text[:, None, None], empty, text),
-            torch.where(no_images[:, None, None], torch.zeros_like(embeds), embeds))
+            torch.where(no_images.view(-1, *[1] * (embeds.ndim - 1)), nothing, embeds))
 
 
 # Equation (4)
@@ -91,7 +91,8 @@ def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tens
                  p_drop: float = P_DROP) -> torch.Tensor:
     """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them."""
     target, refs, mask = (batch[name].to(features.latents.device) for name in ("target", "refs", "mask"))
-    text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, generator, p_drop)
+    text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, features.nothing,
+                                   generator, p_drop)
     return denoising_loss(unet, scheduler, features.latents[target], text, generator,
                           image_kv=adapter(embeds, mask), lam=1.0)
 

@@ -32,7 +32,7 @@ def test_pictures_are_embedded_as_the_stock_pipeline_does(base, base_folder):
     )
     theirs, zeros = pipe.encode_image(list(pictures), "cpu", 1)
     torch.testing.assert_close(backbone.embed_pictures(base, pictures), theirs, atol=1e-6, rtol=0)
-    assert not zeros.any()  # the unconditional branch of equation (5)
+    assert torch.equal(backbone.no_picture(base), zeros[0])  # the unconditional branch of equation (5)
 
 
 def test_latents_do_not_depend_on_the_batch(base):
@@ -52,5 +52,6 @@ def test_patches_are_those_of_the_stock_pipeline(base, base_folder):
     pipe = StableDiffusionPipeline.from_pretrained(
         base_folder, safety_checker=None, requires_safety_checker=False
     )
-    theirs, _ = pipe.encode_image(list(pictures), "cpu", 1, output_hidden_states=True)  # [M, P, E]
+    theirs, nothing = pipe.encode_image(list(pictures), "cpu", 1, output_hidden_states=True)  # [M, P, E]
+    torch.testing.assert_close(backbone.no_picture(base, patches=True), nothing[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(backbone.embed_pictures(base, pictures, patches=True), theirs, atol=1e-6, rtol=0)

@@ -5,9 +5,9 @@ import torch
 
 from ipa_lib import attention, celeba, training
 from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures
+from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures, no_picture
 from ipa_lib.captions import EMPTY, captions
-from ipa_lib.features import Features
+from ipa_lib.features import Features, compute_features
 from ipa_lib.identity_sets import LeaveOneOutSets, group_by_person
 
 
@@ -36,10 +36,13 @@ def test_noise_is_that_of_equation_1(base):
     torch.testing.assert_close(training.add_noise(base.scheduler, x_0, eps, t), expected)
 
 
-def test_dropping_is_joint_and_as_often_as_asked():
-    text, embeds, empty = torch.ones(40_000, 1, 1), torch.ones(40_000, 3, 1), torch.zeros(1, 1)
-    text, embeds = training.drop_conditions(text, embeds, empty, torch.Generator().manual_seed(0), p=0.05)
-    no_text, no_images = text.flatten() == 0, embeds[:, 0, 0] == 0
+@pytest.mark.parametrize("shape", [(40_000, 3, 1), (40_000, 3, 2, 1)], ids=["linear", "resampler"])
+def test_dropping_is_joint_and_as_often_as_asked(shape):
+    text, embeds, empty, generator = torch.ones(40_000, 1, 1), torch.ones(shape), torch.zeros(1, 1), torch.Generator()
+    nothing = torch.full(shape[2:], -1.0)
+    text, embeds = training.drop_conditions(text, embeds, empty, nothing, generator.manual_seed(0), p=0.05)
+    embeds = embeds.flatten(1)
+    no_text, no_images = text.flatten() == 0, embeds[:, 0] == -1
     assert (embeds == embeds[:, :1]).all()  # one draw for all N images
     for dropped in (no_text & ~no_images, no_images & ~no_text, no_text & no_images):
         assert abs(dropped.float().mean().item() - 0.05) < 0.004
@@ -105,6 +108,7 @@ def test_a_step_from_the_cache_is_the_step_from_the_pictures(base, unet, stored,
     live = Features(
         encode_pictures(base.vae, pictures, batch_size=1),
         embed_pictures(base, pictures, batch_size=1),
+        no_picture(base),
         encode_captions(base, [EMPTY, *captions(table.iloc[batch["target"].tolist()])]),
         torch.arange(1, len(rows) + 1).repeat_interleave(rows.shape[1]),
     )
@@ -115,3 +119,26 @@ def test_a_step_from_the_cache_is_the_step_from_the_pictures(base, unet, stored,
         for source, sample in ((cached, batch), (live, there))
     ]
     torch.testing.assert_close(*losses, atol=1e-5, rtol=0)
+
+
+def test_training_and_sampling_share_their_unconditional_branch(base, stored):
+    table, cached = stored
+    resampled = compute_features(table.iloc[:9], base, 64, patches=True)
+    for features, projection in ((cached, "linear"), (resampled, "resampler")):
+        adapter = MultiImageAdapter.from_unet(base.unet, features.embeds.shape[-1], 2, projection=projection)
+        prompts = features.embeds[torch.tensor([[1, 2]])]
+        _, dropped = training.drop_conditions(
+            torch.zeros(1, 1, 1), prompts, torch.zeros(1, 1), features.nothing, torch.Generator(), p=1.0
+        )
+        trained, sampled = adapter(dropped), adapter.guided(prompts, nothing=features.nothing)
+        for name, pair in trained.layers.items():
+            for ours, theirs in zip(pair, sampled.layers[name], strict=True):
+                torch.testing.assert_close(ours, theirs[:1], atol=1e-5, rtol=0)
+
+
+def test_a_resampler_learns_from_patches(base, unet, stored, sets):
+    features = compute_features(stored[0], base, 64, patches=True)
+    adapter = MultiImageAdapter.from_unet(base.unet, features.embeds.shape[-1], 3, projection="resampler")
+    before = {name: p.clone() for name, p in adapter.named_parameters()}
+    log = list(training.train_adapter(adapter, unet, base.scheduler, features, sets, sets))
+    assert len(log) == 3 and not any(torch.equal(before[name], p) for name, p in adapter.named_parameters())
