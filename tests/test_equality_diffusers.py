@@ -9,6 +9,8 @@ import pytest
 import tiny
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ipa_lib.attention import attached
 from ipa_lib.exchange import to_published
@@ -186,20 +188,82 @@ def load_into(pipe, state_dicts, lam):
     pipe.set_ip_adapter_scale([lam] * n)
 
 
+ROWS = [("mean", "own", 1), ("concat", "shared", 3), ("sum", "own", 3), ("average", "own", 3), ("mean", "shared", 3)]
+
+
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
-@pytest.mark.parametrize("merge, slots, n", [("mean", "own", 1), ("concat", "shared", 3), ("sum", "own", 3)])
+@pytest.mark.parametrize("merge, slots, n", ROWS)
 def test_stock_pipeline_gives_the_same_latents(unet, merge, slots, n, guidance):
-    adapter, embeds = tiny.adapter(unet, n, merge, slots), tiny.embeddings(1, n)
+    adapter, embeds, lam = tiny.adapter(unet, n, merge, slots), tiny.embeddings(1, n), 0.8
     text_only = generate(pipeline(unet), guidance)
     with attached(unet), torch.no_grad():
         kv = adapter.guided(embeds) if guidance > 1 else adapter(embeds)
-        images = {"image_kv": kv.repeat_interleave(4), "lam": 0.8}
+        images = {"image_kv": kv.repeat_interleave(4), "lam": lam}
         mine = generate(pipeline(unet), guidance, cross_attention_kwargs=images)
 
-    pipe = pipeline(copy.deepcopy(unet))
-    each = embeds.split(1, dim=1) if merge == "sum" else [embeds]
-    load_into(pipe, [to_published(adapter, slot) for slot in range(len(each))], 0.8)
+    pipe, added = pipeline(copy.deepcopy(unet)), merge in ("sum", "average")
+    each = embeds.split(1, dim=1) if added else [embeds]
+    scale = lam / n if merge == "average" else lam
+    load_into(pipe, [to_published(adapter, slot) for slot in range(len(each))], scale)
     given = [torch.cat([torch.zeros_like(e), e]) if guidance > 1 else e for e in each]
+    if (merge, slots) == ("mean", "shared"):  # one adapter given the mean of the tokens
+        pipe.unet.encoder_hid_proj.image_projection_layers[0] = torch.nn.Identity()
+        given = [adapter.projection(given[0]).mean(1, keepdim=True).detach()]
     expected = generate(pipe, guidance, ip_adapter_image_embeds=given)
     size = expected.abs().max()  # latents of an untrained U-Net grow to about 20: 1e-5 of that
     assert_equal_but_not_base(mine / size, expected / size, text_only / size)
+
+
+@pytest.mark.parametrize("lam", [0, {"mid": 0.0}, torch.zeros(4)], ids=str)
+def test_lam_0_leaves_the_stock_pipeline_bitwise_what_it_was(unet, lam):
+    adapter, embeds = tiny.adapter(unet, 2), tiny.embeddings(1, 2)
+    text_only = generate(pipeline(unet), 7.5)
+    with attached(unet), torch.no_grad():
+        images = {"image_kv": adapter.guided(embeds).repeat_interleave(4), "lam": lam}
+        assert torch.equal(generate(pipeline(unet), 7.5, cross_attention_kwargs=images), text_only)
+
+
+# --- other arithmetic --------------------------------------------------------------------------------------
+
+
+def eager(unet):
+    """Diffusers' adapter without SDPA, with the same weights."""
+    for layer, processor in unet.attn_processors.items():
+        if isinstance(processor, IPAdapterAttnProcessor2_0):
+            plain = IPAdapterAttnProcessor(
+                processor.hidden_size, processor.cross_attention_dim, processor.num_tokens, processor.scale
+            )
+            plain.load_state_dict(processor.state_dict())
+            unet.get_submodule(layer.removesuffix(".processor")).set_processor(plain)
+        else:
+            unet.get_submodule(layer.removesuffix(".processor")).set_processor(AttnProcessor())
+    return unet
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+@pytest.mark.parametrize("kernel", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION], ids=str)
+def test_eager_attention_gives_the_same(unet, args, base, merge, kernel):
+    adapter, embeds = tiny.adapter(unet, 3, merge, "shared"), tiny.embeddings(3, 3)
+    each = embeds.split(1, dim=1) if merge == "sum" else [embeds]
+    other = eager(with_ip_adapters(unet, [to_published(adapter)] * len(each)))
+    expected = theirs(other, args, list(each), 0.8)
+    with sdpa_kernel(kernel):
+        assert_equal_but_not_base(ours(unet, adapter, args, embeds, 0.8), expected, base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("merge, slots", [("mean", "own"), ("concat", "shared"), ("sum", "own")])
+def test_bfloat16_differs_by_what_bfloat16_rounds(unet, merge, slots):
+    """Both sides in bfloat16, 8 bits of mantissa: within 2 % of the largest output, of about 3."""
+    n = 1 if merge == "mean" else 3
+    adapter, embeds = tiny.adapter(unet, n, merge, slots).bfloat16(), tiny.embeddings(3, n).bfloat16()
+    half = copy.deepcopy(unet).bfloat16()
+    x, t, text = tiny.inputs(3)
+    args = x.bfloat16(), t, text.bfloat16()
+    each = embeds.split(1, dim=1) if merge == "sum" else [embeds]
+    other = with_ip_adapters(half, [to_published(adapter, slot) for slot in range(len(each))])
+    mine, expected = ours(half, adapter, args, embeds, 0.8), theirs(other, args, list(each), 0.8)
+    assert mine.dtype == torch.bfloat16
+    assert (mine - expected).abs().max() <= 0.02 * expected.abs().max()
+    assert (mine - half(*args).sample).abs().max() > 0.1
