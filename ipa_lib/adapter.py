@@ -43,6 +43,7 @@ SETTINGS = {
     "projection": str,
     "order": str,
 }
+EARLIER = {"projection": "linear", "order": "given"}  # what files were before there was a choice
 
 
 class ImagePrompts(nn.Module):
@@ -246,6 +247,8 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
 
 def pop_settings(notes: dict[str, str]) -> dict:
     """Take the constructor's arguments out of a file's metadata."""
+    for name, only in EARLIER.items():
+        notes.setdefault(name, only)
     if missing := sorted(SETTINGS.keys() - notes.keys()):
         raise ValueError(f"not an adapter of this package, the metadata lack {', '.join(missing)}")
     return {name: read_setting(name, notes.pop(name)) for name in SETTINGS}

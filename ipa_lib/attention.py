@@ -137,6 +137,12 @@ class ImageTextAttention:
     base: Callable
     layers: tuple[str, ...] = ()
 
+    def own(self, lam: Lam | Mapping) -> Lam:
+        """λ of this layer."""
+        if not isinstance(lam, Mapping):
+            return lam
+        return lam[self.name] if self.name in lam else by_layer(lam, self.layers)[self.name]
+
     def __call__(
         self,
         attn: Attention,
@@ -146,8 +152,7 @@ class ImageTextAttention:
         image_kv: ImageKV | None = None,
         lam: Lam | Mapping[str, Lam | Mapping | list[Lam]] = 1.0,
     ) -> Tensor:
-        if isinstance(lam, Mapping):
-            lam = lam[self.name] if self.name in lam else by_layer(lam, self.layers)[self.name]
+        lam = self.own(lam)
         if image_kv is None or is_zero(lam):
             return self.base(attn, hidden_states, encoder_hidden_states, attention_mask)
         g, u = keys_values(image_kv, self.name, len(hidden_states))
@@ -161,9 +166,16 @@ class ImageTextAttention:
 
 @dataclass(frozen=True)
 class Untouched:
-    """The processor of every other layer: takes the image arguments away and passes the rest on."""
+    """The processor of every other layer: takes the image arguments away and passes the rest on.
 
-    base: Callable
+    ValueError where diffusers makes one anew, for an adapter of its own on top of ours.
+    """
+
+    base: Callable | None = None
+
+    def __post_init__(self):
+        if self.base is None:
+            raise ValueError("an adapter is attached to this U-Net; detach it before loading or unloading another")
 
     def __call__(
         self,
@@ -184,6 +196,7 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Iterable[str]
     """λ of each of `layers` from {"down": 0.5, "mid": 1.0, "up": {"block_0": [0.0, 1.0, 0.0]}}.
 
     A part or a block of it has one λ, or a list with one for each of its attentions; what is not named has 0.
+    What comes out may be passed as λ too, and spares the processors the spelling out.
     ValueError for a part or block that has no cross-attention, and for a list of another length.
     """
     parts = blocks(layers)
@@ -258,8 +271,9 @@ def text_mask(attn: Attention, mask: Tensor | None, text: Tensor) -> Tensor | No
 def attach(unet: UNet2DConditionModel) -> None:
     """Let the cross-attention layers of a U-Net take `image_kv` and `lam`.
 
-    For U-Nets of the kind of Stable Diffusion 1.x, inside any pipeline.  ValueError if an adapter, ours or
-    diffusers', is attached already, or if a cross-attention layer is of another kind.
+    For U-Nets of the kind of Stable Diffusion 1.x, inside any pipeline.  What sets processors of its own, such as
+    `enable_attention_slicing` or `fuse_qkv_projections`, comes before.  ValueError if an adapter, ours or diffusers',
+    is attached already, or if a cross-attention layer is of another kind.
     """
     layers = cross_attention_layers(unet)
     for layer, attn in layers.items():

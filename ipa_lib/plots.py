@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import cycle
 from pathlib import Path
 
@@ -21,7 +21,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .paths import ROOT, atomic
@@ -77,6 +79,7 @@ LABELS = {
     "is": "IS",
 }
 SCALES = {"text": 100, "top1": 100}
+TIE = 0.001  # shares of attention that differ by less count as equal
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -331,13 +334,14 @@ class Grid:
         gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
         return self.top + self.pad + row * self.side_cm + gaps
 
-    def show(self, row: int, column: int, picture: np.ndarray) -> None:
+    def show(self, row: int, column: int, picture: np.ndarray) -> Axes:
         inner = self.side_cm - 2 * self.pad
         x, y = self.left(column) + self.pad, self.upper(row) + self.pad
         box = (x / self.width, self._y(y + inner), inner / self.width, inner / self.height)
         ax = self.fig.add_axes(box)
         ax.imshow(_resized(picture, round(inner * CM * DPI)), interpolation="none", aspect="auto")
         ax.set_axis_off()
+        return ax
 
     def head(self, start: int, stop: int, text: str) -> None:
         middle = (self.left(start) + self.left(stop - 1) + self.side_cm) / 2
@@ -533,6 +537,88 @@ def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: fl
         for column, picture in enumerate(row):
             grid.show(number, column, picture)
     return grid.fig
+
+
+@styled
+def prompt_regions(picture: np.ndarray, shares: np.ndarray, prompts: np.ndarray, size: float = 2.2) -> Figure:
+    """A picture | its prompts, and under each where it was listened to | the prompt listened to most in each place.
+
+    picture [H, W, 3], prompts [N, H, W, 3] uint8; shares [N, h, w], one picture of `attention_maps.average`;
+    size: the largest side of a picture in cm.  All maps have one scale, and 1/N lies in it.  The last panel stays
+    bare where the two that lead are within `TIE` of each other.  ValueError for other shapes or kinds.
+    """
+    n, shares = _stacked("prompts", prompts, 4)[0], _maps(shares, len(prompts))
+    _stacked("picture", picture, 3)
+    tones = sns.color_palette("Set2" if n <= 8 else "husl", n)  # not those of N
+    grid = Grid(columns=n + 2, rows=2, gaps={1: 0.3, n + 1: 0.3}, size=size)
+    for column, name in enumerate(["generated", *(f"prompt {p + 1}" for p in range(n)), "strongest"]):
+        grid.head(column, column + 1, name)
+    grid.show(0, 0, picture)
+    for p in range(n):
+        _frame(grid.show(0, p + 1, prompts[p]), tones[p])
+        heat = _over(grid.show(1, p + 1, _faint(picture)), shares[p], "bilinear", **_scale(shares))
+    _over(grid.show(0, n + 1, _faint(picture)), _painted(shares, tones), "none")
+    _bar(grid, heat, 1 / n)
+    _numbers(grid, tones)
+    return grid.fig
+
+
+def _maps(shares: np.ndarray, n: int) -> np.ndarray:
+    shares = np.asarray(shares, dtype=np.float64)
+    if shares.ndim != 3 or len(shares) != n or not shares.size or not np.isfinite(shares).all():
+        raise ValueError(f"shares: expected a finite map [h, w] for each of {n} prompts, got {list(shares.shape)}")
+    return shares
+
+
+def _faint(picture: np.ndarray) -> np.ndarray:
+    # uint8 RGB => uint8 grey with less contrast, so that colours over it can be told apart
+    grey = np.asarray(Image.fromarray(picture).convert("L"))
+    return np.repeat((64 + 0.75 * grey).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def _scale(shares: np.ndarray) -> dict:
+    """One scale for all maps: what there is, and 1/N with a margin, so that rounding is not blown up to a pattern."""
+    low, high = 1 / len(shares) - 0.01, min(1, 1 / len(shares) + 0.01)
+    return {"cmap": "viridis", "vmin": min(low, shares.min()), "vmax": max(high, shares.max())}
+
+
+def _over(ax: Axes, image: np.ndarray, interpolation: str, **scale) -> AxesImage:
+    """An image over the picture of a panel, half transparent."""
+    place = {"extent": ax.images[0].get_extent(), "aspect": "auto"}
+    return ax.imshow(image, alpha=0.6, interpolation=interpolation, **place, **scale)
+
+
+def _painted(shares: np.ndarray, tones: Sequence) -> np.ndarray:
+    """RGBA [s, s, 4]: the colour of the largest of shares [N, h, w], transparent in a tie."""
+    resize = partial(Image.Image.resize, size=(256, 256), resample=Image.Resampling.BILINEAR)
+    fine = np.stack([np.asarray(resize(Image.fromarray(x.astype(np.float32)))) for x in shares])
+    alone = (fine > fine.max(0) - TIE).sum(0) == 1
+    return np.dstack([np.asarray(tones)[fine.argmax(0)], alone])
+
+
+def _frame(ax: Axes, tone: tuple[float, float, float]) -> None:
+    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=tone, linewidth=4))
+
+
+def _bar(grid: Grid, heat: AxesImage, equal: float) -> None:
+    """The colour bar beside the maps, with a line at 1/N."""
+    x, y, side = grid.left(1) - 0.55, grid.upper(1) + 0.1, grid.side_cm - 0.2
+    box = (x / grid.width, grid._y(y + side), 0.2 / grid.width, side / grid.height)
+    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: _number(value)}
+    bar = grid.fig.colorbar(heat, grid.fig.add_axes(box), ticklocation="left", **ticks)
+    bar.set_label("attention", fontsize=7)
+    bar.ax.tick_params(labelsize=6.5, length=2)
+    bar.ax.grid(False)
+    bar.ax.axhline(equal, color="0.1", linewidth=1)
+
+
+def _numbers(grid: Grid, tones: Sequence) -> None:
+    """Which colour is which prompt, in the cell below the last panel; four in a column."""
+    patches = {str(p): Patch(color=tone) for p, tone in enumerate(tones, start=1)}
+    corner = grid.left(len(tones) + 1) / grid.width, grid._y(grid.upper(1))
+    look = {"ncols": -(-len(tones) // 4), "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2, "borderpad": 0}
+    place = {"loc": "upper left", "bbox_to_anchor": corner, "alignment": "left", "borderaxespad": 0}
+    grid.fig.legend(patches.values(), patches, title="prompt", title_fontsize=6.5, fontsize=6.5, **look, **place)
 
 
 @styled

@@ -221,6 +221,14 @@ def test_the_file_holds_the_adapter_alone_and_says_what_it_is(unet, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
 
 
+def test_a_file_from_before_there_was_a_choice_is_read(unet, tmp_path):
+    tiny.adapter(unet, 2).save(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", "pt") as opened:
+        said = {name: x for name, x in opened.metadata().items() if name not in ("projection", "order")}
+    save_file(load_file(tmp_path / "new.safetensors"), tmp_path / "old.safetensors", said)
+    assert MultiImageAdapter.load(tmp_path / "old.safetensors").settings()["order"] == "given"
+
+
 def test_notes_survive_a_second_save(unet, tmp_path):
     tiny.adapter(unet, 1).save(tmp_path / "a.safetensors", {"seed": "1", "steps": "10"})
     MultiImageAdapter.load(tmp_path / "a.safetensors").save(tmp_path / "b.safetensors", {"steps": "20"})

@@ -223,6 +223,15 @@ def test_lam_0_leaves_the_stock_pipeline_bitwise_what_it_was(unet, lam):
         assert torch.equal(generate(pipeline(unet), 7.5, cross_attention_kwargs=images), text_only)
 
 
+def test_their_adapter_on_top_of_ours_is_an_error_and_changes_nothing(unet):
+    parts, pipe = to_published(tiny.adapter(unet, 1)), pipeline(unet)
+    with attached(unet):
+        before = dict(unet.attn_processors)
+        with pytest.raises(ValueError, match="an adapter is attached to this U-Net; detach it before"):
+            load_into(pipe, [parts], 1.0)
+        assert unet.attn_processors == before
+
+
 # --- other arithmetic --------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ ORDER = """
     paths config
     mini_celeba captions celeba identity_sets galleries
     backbone features
-    merge projection attention adapter
+    merge projection attention adapter attention_maps exchange
     training mini_base sampling
     intervals metrics judges evaluation
     runs plots report

@@ -159,6 +159,63 @@ def test_failure_cases_show_each_score_below_its_sample(scores):
     assert 0 <= title.x0 and title.x1 <= fig.bbox.width  # three pictures are narrower than the title
 
 
+def regions(n=3, side=4):
+    """A picture, maps in which prompt p has the p-th column (and 0.1 of it the next), prompts."""
+    shares = np.zeros((n, side, side))
+    for column in range(side):
+        shares[column % n, :, column], shares[(column + 1) % n, :, column] = 0.9, 0.1
+    return one_color_pictures(), shares, one_color_pictures(n)
+
+
+def overlays(fig):
+    """The images that lie over a panel's picture: N maps, then the painted panel."""
+    return [ax.images[1] for ax in fig.axes if len(ax.images) == 2]
+
+
+def test_prompt_regions_show_each_prompt_above_its_map_on_one_scale():
+    picture, shares, prompts = regions()
+    fig = plots.prompt_regions(picture, shares, prompts)
+    generated, *panels = [ax for ax in fig.axes if ax.images]
+    np.testing.assert_array_equal(generated.images[0].get_array()[0, 0], picture[0, 0])
+    for shown, prompt, below, map_ in zip(panels[:6:2], prompts, panels[1:6:2], shares, strict=True):
+        np.testing.assert_array_equal(shown.images[0].get_array()[0, 0], prompt[0, 0])
+        np.testing.assert_array_equal(below.images[1].get_array(), map_)
+        assert shown.get_position().x0 == below.get_position().x0 > generated.get_position().x1
+        assert shown.get_position().y0 > below.get_position().y1
+    assert {image.get_clim() for image in overlays(fig)[:3]} == {(0, 0.9)}
+    assert [text.get_text() for text in fig.texts] == ["generated", "prompt 1", "prompt 2", "prompt 3", "strongest"]
+
+
+def test_the_last_panel_is_painted_with_the_prompt_of_each_place_as_the_legend_says():
+    fig = plots.prompt_regions(*regions(n=3, side=3))
+    painted = overlays(fig)[-1].get_array()
+    legend = {text.get_text(): patch for text, patch in zip(*legend_of(fig), strict=True)}
+    middles = painted[128, [43, 128, 213]]  # the middles of three columns
+    np.testing.assert_allclose(middles, [legend[name].get_facecolor() for name in "123"], atol=1e-6)
+    frames = [ax.patches[0].get_edgecolor() for ax in fig.axes if ax.patches]
+    np.testing.assert_allclose(frames[:3], middles)
+
+
+def legend_of(fig):
+    return fig.legends[0].get_texts(), fig.legends[0].get_patches()
+
+
+def test_prompts_listened_to_alike_paint_nothing_and_their_rounding_is_not_a_pattern():
+    picture, shares, prompts = regions(2)
+    fig = plots.prompt_regions(picture, 0.5 + 1e-5 * shares, prompts)
+    assert (overlays(fig)[-1].get_array()[..., 3] == 0).all()
+    np.testing.assert_allclose(overlays(fig)[0].get_clim(), (0.49, 0.51), atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_prompt_regions_stay_within_the_text_with_all_that_is_written(n):
+    fig = plots.prompt_regions(*regions(n))
+    fig.canvas.draw()
+    assert fig.get_size_inches()[0] * 2.54 <= plots.WIDTH + 1e-9
+    drawn = fig.get_tightbbox()
+    assert drawn.x0 >= 0 and drawn.y0 >= 0 and (drawn.max <= fig.get_size_inches()).all()
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -174,6 +231,16 @@ def test_pictures_of_another_shape_or_kind_are_refused():
         plots.sample_grid(one_color_pictures(2), one_color_pictures(2), one_color_pictures(2, 1), (1,))
     with pytest.raises(ValueError, match="samples: expected"):
         plots.sample_grid(one_color_pictures(2, 1), one_color_pictures(2), one_color_pictures(2, 3), (0, 1))
+
+
+def test_maps_that_do_not_go_with_the_prompts_are_refused():
+    picture, shares, prompts = regions(3)
+    with pytest.raises(ValueError, match=r"shares: expected a finite map \[h, w\] for each of 3 prompts"):
+        plots.prompt_regions(picture, shares[:2], prompts)
+    with pytest.raises(ValueError, match="shares: expected a finite map"):
+        plots.prompt_regions(picture, np.full_like(shares, np.nan), prompts)
+    with pytest.raises(ValueError, match="picture: expected uint8 pictures with 3 dimensions"):
+        plots.prompt_regions(picture[None], shares, prompts)
 
 
 # ---- files -------------------------------------------------------------------------------------------------
