@@ -110,16 +110,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 # Softmax(QGᵀ/√d)U (Equation 6), or a weighted sum of P of them
 def attend_images(q: Tensor, g: Tensor, u: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
-    heads, paths = q.shape[1], g.shape[1]
-    g, u = (split_heads(x.to(q.dtype), heads).flatten(1, 2) for x in (g, u))  # [B, P·H, T, d]
-    q = q.unsqueeze(1).expand(-1, paths, -1, -1, -1).flatten(1, 2)  # [B, P·H, L, d]
-    z = attend(q, g, u, None if seen is None else seen[:, None, None])
-    z = z.unflatten(1, (paths, heads))  # [B, P, H, L, d]
-    return z.squeeze(1) if weights is None else torch.einsum("bp,bphld->bhld", weights.to(z.dtype), z)
+    g, u = (split_heads(x.to(q.dtype), q.shape[1]) for x in (g, u))  # [B, P, H, T, d]
+    seen = None if seen is None else seen[:, None, None]
+    if weights is None:
+        return attend(q, g[:, 0], u[:, 0], seen)  # [B, H, L, d]
+    q = q.unsqueeze(1).expand(-1, g.shape[1], -1, -1, -1)  # [B, P, H, L, d]
+    z = attend(*(x.flatten(1, 2) for x in (q, g, u)), seen).unflatten(1, q.shape[1:3])
+    return torch.einsum("bp,bphld->bhld", weights.to(z.dtype), z)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(-2, -3)  # [..., L, H·d] -> [..., H, L, d]
+    return x.view(*x.shape[:-1], heads, -1).transpose(-2, -3)  # [..., L, H·d] -> [..., H, L, d]
 
 
 def join_heads(z: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class ImageTextAttention:
         k = split_heads(attn.to_k(encoder_hidden_states), attn.heads)
         v = split_heads(attn.to_v(encoder_hidden_states), attn.heads)
         z = attend(q, k, v, text_mask(attn, attention_mask, encoder_hidden_states))
-        z = z + factor(lam, z) * attend_images(q, g, u, image_kv.weights, image_kv.seen)  # Z'' (Equation 6)
+        z = plus(z, lam, attend_images(q, g, u, image_kv.weights, image_kv.seen))  # Z'' (Equation 6)
         return attn.to_out[1](attn.to_out[0](join_heads(z)))  # [B, L, C]
 
 
@@ -237,16 +238,16 @@ def is_zero(lam: Lam) -> bool:
     return lam == 0
 
 
-def factor(lam: Lam, z: Tensor) -> float | Tensor:
-    """λ as a factor of z [B, H, L, d]: a number as it is, a tensor as [B, 1, 1, 1].
+def plus(z: Tensor, lam: Lam, z_images: Tensor) -> Tensor:
+    """z + λ·z_images, all [B, H, L, d]; λ a number or one value for each sample.
 
     Guidance stacks the batch twice, so B/2 values serve both halves.  ValueError for any other count but 1.
     """
     if not isinstance(lam, Tensor):
-        return lam
+        return torch.add(z, z_images, alpha=lam)
     if lam.ndim > 1 or lam.numel() not in (1, len(z), len(z) / 2):
         raise ValueError(f"lam: one value for each of {len(z)} samples expected; got shape {list(lam.shape)}")
-    return lam.to(z).reshape(-1).repeat(len(z) // lam.numel()).view(-1, 1, 1, 1)
+    return z + lam.to(z).reshape(-1).repeat(len(z) // lam.numel()).view(-1, 1, 1, 1) * z_images
 
 
 def keys_values(image_kv: ImageKV, name: str, batch: int) -> tuple[Tensor, Tensor]:
