@@ -39,8 +39,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ipa_lib import attention, mini_base, paths
-from ipa_lib.adapter import MultiImageAdapter, key
+from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.attention import ImageKV
+from ipa_lib.exchange import to_published
 from ipa_lib.intervals import bootstrap
 
 MERGES = ("mean", "weighted", "gated", "concat")
