@@ -94,9 +94,10 @@ def build(base: Base, options: argparse.Namespace) -> tuple[Steps, dict[Case, di
     for merge in MERGES:
         adapter = new_adapter(unet, base, merge)
         for n in OURS:
-            kv, prepared[case := Case("ours", merge, n)] = prepare(adapter, embeds[:, :n], options)
+            case = Case("ours", merge, n)
+            kv, prepared[case] = prepare(adapter, embeds[:, :n], options)
             steps[case] = partial(with_images, x_t, **call, cross_attention_kwargs={"image_kv": kv})
-    for case, other, images in counterparts(unet, adapter, embeds):
+    for case, other, images in counterparts(unet, new_adapter(unet, base, "concat"), embeds):
         steps[case] = partial(compiled(other, options), x_t, **call, added_cond_kwargs={"image_embeds": images})
     return steps, prepared
 
@@ -157,7 +158,10 @@ def twin(unet) -> UNet2DConditionModel:
 
 
 def compiled(unet, options: argparse.Namespace) -> Callable:
-    return torch.compile(unet, dynamic=False) if options.compile else unet
+    if not options.compile:
+        return unet
+    torch._dynamo.config.recompile_limit = 32  # the graphs of all twins count as one function's
+    return torch.compile(unet, dynamic=False)
 
 
 def refuse_wrong(steps: Steps, exact: bool) -> None:

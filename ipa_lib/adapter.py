@@ -8,14 +8,15 @@ All that is trained lies here.  `adapter(embeds, mask)` is computed once per gen
 
 B batch · N prompts · E embedding width · T tokens a prompt · D text width · C inner width of a layer
 S stacked matrices: one for each slot (`own`, the paper) or a single one (`shared`)
-A prompt is a pooled embedding [E] for the linear projection, hidden states of its P patches [P, E] for the resampler.
+A prompt is a pooled embedding [E] for the linear projection, hidden states [patches, E] for the resampler.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class MultiImageAdapter(nn.Module):
         refuse_sizes(layers, embed_dim=embed_dim, text_dim=text_dim, n_slots=n_slots, tokens=tokens)
         self.widths, self.embed_dim, self.text_dim = dict(layers), embed_dim, text_dim
         self.n_slots, self.merge, self.slots, self.tokens = n_slots, merge, slots, tokens
-        self.order, self.notes = order, {}
+        self.order, self.kind, self.notes = order, projection, {}
         self.projection = PROJECTIONS[projection](embed_dim, text_dim, tokens)
         self.score = MERGES[merge].score(n_slots, text_dim)
         stacked = n_slots if slots == "own" else 1
@@ -128,7 +129,7 @@ class MultiImageAdapter(nn.Module):
         return adapter
 
     def forward(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
-        """embeds [B, N, E] or [B, N, P, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
+        """embeds [B, N, E] or [B, N, patches, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
 
         Any n ≤ `n_slots` prompts; more where nothing belongs to a slot.
         ValueError for too many, for a sample without any, and for other shapes.
@@ -152,28 +153,31 @@ class MultiImageAdapter(nn.Module):
         """[2B, …]: no picture, through projection and adapter, first, then the prompts.
 
         So diffusers' pipelines stack the batch for guidance.  No picture is a zero embedding, and for the resampler
-        `nothing` [P, E], the hidden states of a zero picture.  Other arguments and errors as in `forward`; ValueError
-        where `nothing` is wanted and not given.
+        `nothing` [patches, E], the encoder's hidden states of zeros in place of a processed picture, which is mid-grey
+        (`backbone.no_picture`).  Other arguments and errors as in `forward`; ValueError where `nothing` is wanted and
+        not given, or does not fit.
         """
-        if nothing is None and self.projection.takes > 1:
-            raise ValueError("nothing: the hidden states of a zero picture [P, E] were expected for a resampler")
-        without = torch.zeros_like(embeds) if nothing is None else nothing.expand_as(embeds)
-        return self(torch.cat([without, embeds]), None if mask is None else mask.repeat(2, 1))
+        mask = self.check_prompts(embeds, mask)
+        if nothing is None and self.projection.patches:
+            raise ValueError("nothing: the hidden states of no picture [patches, E] were expected for a resampler")
+        nothing = torch.zeros_like(embeds[0, 0]) if nothing is None else nothing
+        if nothing.shape != embeds.shape[2:]:
+            raise ValueError(f"nothing: expected {list(embeds.shape[2:])}, got {list(nothing.shape)}")
+        return self(torch.cat([nothing.expand_as(embeds), embeds]), None if mask is None else mask.repeat(2, 1))
 
     def check_prompts(self, embeds: Tensor, mask: Tensor | None) -> Tensor | None:
         """The mask, or None if every prompt is there; ValueError as `forward` says."""
-        axes = 2 + self.projection.takes
-        if embeds.ndim != axes or embeds.shape[-1] != self.embed_dim or not all(embeds.shape[1:]):
-            expected = f"[B, N, {'P, ' * (axes > 3)}{self.embed_dim}]"
+        patches = self.projection.patches
+        if embeds.ndim != 3 + patches or embeds.shape[-1] != self.embed_dim or not all(embeds.shape[1:]):
+            expected = f"[B, N, {'patches, ' * patches}{self.embed_dim}]"
             raise ValueError(f"embeds: expected {expected}, got {list(embeds.shape)}")
         if embeds.shape[1] > self.n_slots and (self.slots == "own" or self.merge == "weighted"):
             raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.n_slots} slots")
         if mask is None:
             return None
-        if mask.shape != embeds.shape[:2] or mask.dtype != torch.bool:
-            raise ValueError(
-                f"mask: expected bool {list(embeds.shape[:2])}, got {mask.dtype} {list(mask.shape)}"
-            )
+        if not isinstance(mask, Tensor) or mask.shape != embeds.shape[:2] or mask.dtype != torch.bool:
+            got = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, Tensor) else repr(mask)
+            raise ValueError(f"mask: expected bool {list(embeds.shape[:2])}, got {got}")
         if not mask.any(1).all():
             raise ValueError("mask: a sample has no prompt; for text alone leave image_kv out or set lam = 0")
         return None if mask.all() else mask
@@ -198,26 +202,31 @@ class MultiImageAdapter(nn.Module):
         FileNotFoundError without the file; ValueError with the names for keys missing, surplus or misshapen.
         """
         tensors, notes = read_safetensors(path)
-        try:
-            with torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice
-                adapter = cls(**pop_settings(notes))
+        with naming(path), torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice
+            adapter = cls(**pop_settings(notes))
             refuse_difference(adapter.state_dict(), tensors)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
         adapter.load_state_dict(tensors, assign=True)
         adapter.notes = notes
         return adapter
 
     def settings(self) -> dict[str, str]:
         """The constructor's arguments as strings."""
-        kind = next(name for name, kind in PROJECTIONS.items() if type(self.projection) is kind)
-        own = {"layers": json.dumps(self.widths), "projection": kind}
+        own = {"layers": json.dumps(self.widths), "projection": self.kind}
         return {name: str(own.get(name, getattr(self, name))) for name in SETTINGS}
 
 
 def key(layer: str) -> str:
     """A layer's name as that of a submodule, which may hold no dots: mid_block/attentions/0/…/attn2."""
     return layer.replace(".", "/")
+
+
+@contextmanager
+def naming(path: object) -> Iterator[None]:
+    """A ValueError within is said of the file `path`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def refuse_choices(**choices: tuple[str, Collection[str]]) -> None:

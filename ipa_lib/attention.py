@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
@@ -33,6 +33,7 @@ from diffusers.models.attention_processor import (
 from torch import Tensor
 
 Lam = float | Tensor  # a number, or one value for each sample
+Lams = Lam | Mapping[str, Lam | list[Lam] | Mapping]  # or of each layer, or of parts and blocks of the U-Net
 TEXT_ONLY = AttnProcessor | AttnProcessor2_0 | SlicedAttnProcessor | XFormersAttnProcessor
 
 
@@ -61,9 +62,9 @@ class ImageKV:
         """Each sample `times` times in a row: several pictures, or several λ, from the same prompts."""
         return self._map(lambda x: x.repeat_interleave(times, 0))
 
-    def to(self, dtype: torch.dtype) -> ImageKV:
-        """In the U-Net's dtype, cast once so that no denoising step has to."""
-        return self._map(lambda x: x if x.dtype == torch.bool else x.to(dtype))
+    def to(self, *where) -> ImageKV:
+        """On the U-Net's device or in its dtype, as `Tensor.to`, once, so that no denoising step has to cast."""
+        return self._map(lambda x: x.to(*where).to(x.dtype) if x.dtype == torch.bool else x.to(*where))
 
     def all_seen(self) -> Tensor:
         """`seen`, written out where it is None."""
@@ -131,18 +132,17 @@ def join_heads(z: Tensor) -> Tensor:
 class ImageTextAttention:
     """The processor of a cross-attention layer: its name, the processor that it stands in for, all layers' names.
 
-    The text part is the arithmetic of diffusers' `AttnProcessor2_0`, so a 0 in a tensor λ is bitwise, too.
+    The text part is the arithmetic of diffusers' default, `AttnProcessor2_0`, whatever stood there before; over that
+    one a 0 in a tensor λ is bitwise, too.
     """
 
     name: str
     base: Callable
     layers: tuple[str, ...] = ()
 
-    def own(self, lam: Lam | Mapping) -> Lam:
+    def own(self, lam: Lams) -> Lam:
         """λ of this layer."""
-        if not isinstance(lam, Mapping):
-            return lam
-        return lam[self.name] if self.name in lam else by_layer(lam, self.layers)[self.name]
+        return by_layer(lam, self.layers)[self.name] if isinstance(lam, Mapping) else lam
 
     def __call__(
         self,
@@ -151,7 +151,7 @@ class ImageTextAttention:
         encoder_hidden_states: Tensor,  # the text, [B, tokens, D]
         attention_mask: Tensor | None = None,
         image_kv: ImageKV | None = None,
-        lam: Lam | Mapping[str, Lam | Mapping | list[Lam]] = 1.0,
+        lam: Lams = 1.0,
     ) -> Tensor:
         lam = self.own(lam)
         if image_kv is None or is_zero(lam):
@@ -169,7 +169,8 @@ class ImageTextAttention:
 class Untouched:
     """The processor of every other layer: takes the image arguments away and passes the rest on.
 
-    ValueError where diffusers makes one anew, for an adapter of its own on top of ours.
+    diffusers makes new processors with `type(p)()` when it loads or unloads an adapter; that call is refused, as a
+    ValueError.
     """
 
     base: Callable | None = None
@@ -186,26 +187,30 @@ class Untouched:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         image_kv: ImageKV | None = None,
-        lam: Lam | Mapping = 1.0,
+        lam: Lams = 1.0,
     ) -> Tensor:
         extra = {} if temb is None else {"temb": temb}
         return self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
 
 
 # The notation of https://huggingface.co/docs/diffusers/using-diffusers/ip_adapter (`set_ip_adapter_scale`)
-def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Iterable[str]) -> dict[str, Lam]:
+def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[str]) -> dict[str, Lam]:
     """λ of each of `layers` from {"down": 0.5, "mid": 1.0, "up": {"block_0": [0.0, 1.0, 0.0]}}.
 
-    A part or a block of it has one λ, or a list with one for each of its attentions; what is not named has 0.
-    What comes out may be passed as λ too, and spares the processors the spelling out.
+    A block has one λ, or a list with one for each of its attentions; what a part has, each of its blocks has; what is
+    not named has 0.  What comes out, all layers by name, may be passed as λ too.
     ValueError for a part or block that has no cross-attention, and for a list of another length.
     """
+    if odd := sorted(lam.keys() ^ set(layers)) if lam.keys() & set(layers) else []:
+        raise ValueError(f"lam: all layers by name or none; missing or unknown: {', '.join(odd)}")
+    if lam.keys() == set(layers):
+        return dict(lam)
     parts = blocks(layers)
     found = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group for name in names}
     for part, of_part in lam.items():
-        known = refuse_unknown("lam", part, parts)
+        known = look_up("lam", part, parts)
         for block, values in (of_part if isinstance(of_part, Mapping) else dict.fromkeys(known, of_part)).items():
-            attentions = refuse_unknown(f"lam: {part}", block, known)
+            attentions = look_up(f"lam: {part}", block, known)
             each = values if isinstance(values, list | tuple) else [values] * len(attentions)
             if len(each := each * len(attentions) if len(each) == 1 else each) != len(attentions):
                 raise ValueError(f"lam: {part}.{block} has {len(attentions)} attentions, got {len(each)} values")
@@ -217,12 +222,13 @@ def blocks(layers: Iterable[str]) -> dict[str, dict[str, list[list[str]]]]:
     """part -> block -> attention -> names of its cross-attention layers: {"up": {"block_1": [[…], […]]}, …}."""
     parts: dict[str, dict[str, dict[str, list[str]]]] = {}
     for name in layers:
-        part, block, attention = re.match(r"(down|mid|up)_blocks?(?:\.(\d+))?\.attentions\.(\d+)\.", name).groups("0")
+        place = re.match(r"(down|mid|up)_blocks?(?:\.(\d+))?\.attentions\.(\d+)\.", name)
+        part, block, attention = place.groups("0") if place else (name, "0", "0")
         parts.setdefault(part, {}).setdefault(f"block_{block}", {}).setdefault(attention, []).append(name)
     return {part: {block: list(x.values()) for block, x in of_part.items()} for part, of_part in parts.items()}
 
 
-def refuse_unknown(where: str, name: str, known: dict) -> dict | list:
+def look_up(where: str, name: str, known: dict) -> dict | list:
     """`known[name]`; ValueError that lists what is known."""
     if name not in known:
         raise ValueError(f"{where}: no cross-attention in {name!r}; expected one of {', '.join(known)}")
@@ -244,9 +250,10 @@ def plus(z: Tensor, lam: Lam, z_images: Tensor) -> Tensor:
     Guidance stacks the batch twice, so B/2 values serve both halves.  ValueError for any other count but 1.
     """
     if not isinstance(lam, Tensor):
-        return torch.add(z, z_images, alpha=lam)
+        return torch.add(z, z_images, alpha=float(lam))
     if lam.ndim > 1 or lam.numel() not in (1, len(z), len(z) / 2):
-        raise ValueError(f"lam: one value for each of {len(z)} samples expected; got shape {list(lam.shape)}")
+        expected = f"one value for each of {len(z)} samples, or half as many for both halves of guidance, expected"
+        raise ValueError(f"lam: {expected}; got shape {list(lam.shape)}")
     return z + lam.to(z).reshape(-1).repeat(len(z) // lam.numel()).view(-1, 1, 1, 1) * z_images
 
 

@@ -20,7 +20,7 @@ P softmaxes, N for the merges `sum` and `average`, else 1 · T keys of one softm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from .attention import ImageKV, ImageTextAttention, Lam, is_zero, split_heads
+from .attention import ImageKV, ImageTextAttention, Lams, is_zero, split_heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Recorder:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
         image_kv: ImageKV | None = None,
-        lam: Lam | Mapping[str, Lam | Mapping | list[Lam]] = 1.0,
+        lam: Lams = 1.0,
     ) -> Tensor:
         out = self.base(attn, hidden_states, encoder_hidden_states, attention_mask, image_kv, lam)
         if image_kv is not None and not is_zero(self.base.own(lam)):
@@ -74,7 +74,8 @@ def recorded(unet: UNet2DConditionModel) -> Iterator[list[Record]]:
     """`with recorded(unet) as records: …` appends a `Record` for each image attention that is computed in the block.
 
     The U-Net computes what it does without; at the end, whatever happens in the block, the very processors of before
-    are back.  A layer at the number λ = 0 or without `image_kv` computes none; a 0 in a tensor λ does.
+    are back.  A layer at the number λ = 0 or without `image_kv` computes none; a 0 in a tensor λ does.  Under
+    gradient checkpointing a layer is recorded again when it is computed again.
     One guided picture of Stable Diffusion 1.5 at 512 px takes about 28 MB a step for 16 keys; the list is the
     caller's, who may `average` and then `clear` it after every step.
     ValueError if nothing is attached, or if the U-Net is being recorded already.
@@ -94,9 +95,11 @@ def listening(processor, records: list[Record]):
 
 
 @torch.no_grad()
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
 def record(layer: str, attn: Attention, hidden_states: Tensor, image_kv: ImageKV) -> Record:
     """What `layer` sees in `image_kv` from hidden_states [B, L, C]."""
-    q = split_heads(attn.to_q(hidden_states), attn.heads)  # [B, H, L, d]
+    q = split_heads(attn.to_q(hidden_states.to(attn.to_q.weight.dtype)), attn.heads)  # [B, H, L, d]
     g = split_heads(image_kv.layers[layer][0].to(q.dtype), attn.heads)  # [B, P, H, T, d]
     rest = (x if x is None else x.detach().float() for x in (image_kv.weights, image_kv.shares))
     return Record(layer, probabilities(q.float(), g.float(), image_kv.seen), *rest)

@@ -86,7 +86,7 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
                    ) -> torch.Tensor:
     """Image embeddings [M,E] of uint8 pictures [M,H,W,3], through the model's own image processor.
 
-    With `patches` what a resampler takes: hidden states [M,P,E] of the last layer but one.
+    With `patches` what a resampler takes: hidden states [M,patches,E] of the last layer but one.
     """
     embeds = []
     for start in range(0, len(pictures), batch_size):
@@ -98,9 +98,10 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
 
 @torch.no_grad()
 def no_picture(backbone: Backbone, patches: bool = False) -> torch.Tensor:
-    """What stands for no picture in equation (5): a zero embedding [E]; with `patches` hidden states [P,E] of zeros.
+    """What stands for no picture in equation (5): a zero embedding [E]; with `patches` hidden states.
 
-    As diffusers and the published code have it for the linear projection and for the resampler.
+    These, [patches,E], are of zeros in place of a processed picture: mid-grey. As diffusers and the published code have
+    it for the linear projection and for the resampler.
     """
     encoder = backbone.image_encoder
     if not patches:

@@ -60,11 +60,17 @@ class AdapterRun:
     random_n: bool
     seed: int
     n_refs: tuple[int, ...]
+    order: str = "given"
+    projection: str = "linear"
 
     @property
     def name(self) -> str:
-        """Such as `mean-own-n4r-s0`; `r` says that the number of prompts was random in training."""
-        return f"{self.merge}-{self.slots}-n{self.n_max}{'r' * self.random_n}-s{self.seed}"
+        """Such as `mean-own-n4r-s0`; `r` says that the number of prompts was random in training.
+
+        An order or a projection other than the default stands in it too: `mean-own-norm-n4r-s0`.
+        """
+        others = [value for value in (self.order, self.projection) if value not in ("given", "linear")]
+        return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ https://github.com/tencent-ailab/IP-Adapter, https://huggingface.co/h94/IP-Adapt
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .adapter import MultiImageAdapter, key, read_safetensors, refuse_difference
+from .adapter import MultiImageAdapter, key, naming, read_safetensors, refuse_difference
 from .paths import atomic
 
 PARTS = ("image_proj", "ip_adapter")
@@ -52,9 +51,9 @@ def save_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
     ValueError for another suffix and for T ≠ 4 of a linear projection, which readers take for granted.
     """
     refuse_suffix(Path(path))
-    if "proj.weight" in adapter.projection.state_dict() and adapter.tokens != 4:
+    if not adapter.projection.patches and adapter.tokens != 4:
         raise ValueError(f"{path}: published linear projections have 4 tokens, this adapter {adapter.tokens}")
-    parts = {part: {name: x.cpu().contiguous() for name, x in weights.items()}
+    parts = {part: {name: x.cpu().clone() for name, x in weights.items()}  # a view would take all slots along in a .bin
              for part, weights in to_published(adapter, slot).items()}
     with atomic(path) as temporary:
         if Path(path).suffix == ".bin":
@@ -75,22 +74,22 @@ def read_published(path: str | os.PathLike) -> dict[str, dict[str, Tensor]]:
         tensors, _ = read_safetensors(path)
         parts = {part: {name.removeprefix(f"{part}."): x for name, x in tensors.items() if name.startswith(f"{part}.")}
                  for part in PARTS}
-    if empty := [part for part in PARTS if not parts.get(part)]:
+    if empty := [part for part in PARTS if not parts[part]]:
         raise ValueError(f"{path}: not an IP-Adapter, it holds no {' and no '.join(empty)}")
-    return {part: parts[part] for part in PARTS}
+    return parts
 
 
-def read_bin(path: Path) -> dict:
-    """A .bin file by torch's reader of tensors alone, which runs no code of the pickle."""
+def read_bin(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The two parts of a .bin file, by torch's reader of tensors alone, which runs no code of the pickle."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such adapter file")
     try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path}: not a file of tensors alone ({reason})") from None
-    whole = isinstance(parts, dict) and all(isinstance(x, dict) for x in parts.values())
-    if not whole or not all(isinstance(x, Tensor) for part in parts.values() for x in part.values()):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever bytes the reader stumbles over: a page of HTML, a pointer, a cut file
+        kind = type(error).__name__
+        raise ValueError(f"{path}: not a file of tensors alone, or damaged ({kind}); download it again") from None
+    parts = {part: content.get(part, {}) if isinstance(content, dict) else None for part in PARTS}
+    if not all(isinstance(x, dict) and all(isinstance(y, Tensor) for y in x.values()) for x in parts.values()):
         raise ValueError(f"{path}: expected {{'image_proj': {{name: tensor}}, 'ip_adapter': {{name: tensor}}}}")
     return parts
 
@@ -107,43 +106,45 @@ def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots:
     Errors of `read_published` and of the class; ValueError that names keys missing, surplus or misshapen.
     """
     parts = read_published(path)
-    try:
+    with naming(path):
         shape = projection_shape(parts["image_proj"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     adapter = MultiImageAdapter.from_unet(unet, n_slots=n_slots, merge=merge, slots=slots, order=order, **shape)
     for slot in range(n_slots if slots == "own" else 1):
-        fill_slot(adapter, parts, slot, path)
+        with naming(path):
+            fill_slot(adapter, parts, slot)
     return adapter
 
 
 def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: int = 0) -> None:
     """Read a published file into one slot, counted from 0, and into the projection, which all slots have in common.
 
-    Errors as of `from_published` and `to_published`; after one the adapter is what it was.
+    So files of different trainings do not mix: the projection of the last one stays, and the others' matrices see
+    tokens that they were not trained on.  Errors as of `from_published` and `to_published`; after one the adapter is
+    what it was.
     """
-    fill_slot(adapter, read_published(path), slot, path)
+    parts = read_published(path)
+    with naming(path):
+        fill_slot(adapter, parts, slot)
 
 
 def projection_shape(weights: dict[str, Tensor]) -> dict[str, int | str]:
     """The constructor's arguments that an "image_proj" of the kinds "base" and "plus" stands for."""
-    if {"proj.weight", "norm.weight"} <= weights.keys():
+    told = ("proj.weight", "norm.weight", "latents", "proj_in.weight")
+    axes = {name: weights[name].ndim for name in told if name in weights}
+    if axes == {"proj.weight": 2, "norm.weight": 1}:
         (rows, embed_dim), (text_dim,) = weights["proj.weight"].shape, weights["norm.weight"].shape
-        return {"projection": "linear", "embed_dim": embed_dim, "tokens": rows // text_dim}
-    if {"latents", "proj_in.weight"} <= weights.keys():
+        return {"projection": "linear", "embed_dim": embed_dim, "tokens": max(1, rows // text_dim)}
+    if axes == {"latents": 3, "proj_in.weight": 2}:
         embed_dim, tokens = weights["proj_in.weight"].shape[1], weights["latents"].shape[1]
         return {"projection": "resampler", "embed_dim": embed_dim, "tokens": tokens}
     raise ValueError(f"image_proj: neither of the kind base nor plus; it has {', '.join(sorted(weights)[:4])} …")
 
 
 @torch.no_grad()
-def fill_slot(adapter: MultiImageAdapter, parts: dict[str, dict[str, Tensor]], slot: int, path: object) -> None:
+def fill_slot(adapter: MultiImageAdapter, parts: dict[str, dict[str, Tensor]], slot: int) -> None:
     """Copy published weights into the tensors of one slot; ValueError with the names unless all fit."""
     ours, theirs = flat(to_published(adapter, slot)), flat(parts)
-    try:
-        refuse_difference(ours, theirs)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    refuse_difference(ours, theirs)
     for name, x in theirs.items():
         ours[name].copy_(x)
 

@@ -1,8 +1,8 @@
 """Cached features: latents, text states and image embeddings, once per picture, keyed by content and by encoder.
 
 A cache that does not match its pictures and encoders, or whose bytes have changed, is never used: it is made again.
-M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches` embeddings are hidden states [P,E] of
-the image encoder's P patches, which a resampler takes.
+M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches` embeddings are hidden states
+[patches,E] of the image encoder, which a resampler takes.
 """
 import json
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extrac
 class Features:
     """What training needs of M pictures; a picture is its row number in their table."""
     latents: torch.Tensor  # [M,c,h,w] scaled
-    embeds: torch.Tensor   # [M,E], or [M,P,E] with `patches`
-    nothing: torch.Tensor  # [E] or [P,E], what stands for no picture
+    embeds: torch.Tensor   # [M,E], or [M,patches,E] with `patches`
+    nothing: torch.Tensor  # [E] or [patches,E], what stands for no picture
     texts: torch.Tensor    # [U,L,D] one for each caption, the empty text first
     caption: torch.Tensor  # [M] row of `texts`
 

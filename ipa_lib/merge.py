@@ -82,8 +82,8 @@ def keep_apart(x: Tensor, w: Tensor) -> Tensor:
 # --- which prompt goes to which slot ---------------------------------------------------------------------------------
 
 
-# The norm of a face's embedding as a measure of how good the picture is: AdaFace, Kim et al. 2022,
-# https://arxiv.org/abs/2204.00964, section 3.2
+# In face recognition the norm of an embedding tells how good a picture is: AdaFace, Kim et al. 2022,
+# https://arxiv.org/abs/2204.00964, section 3.2. Here that is carried over, not shown.
 def longest_first(embeds: Tensor, mask: Tensor | None = None) -> Tensor:
     """The prompt of each slot [B, N]: the one with the longest embedding first, what `mask` [B, N] lacks last.
 

@@ -3,7 +3,7 @@
 The parameters bear the names of the published checkpoints' `image_proj`.
 
     linear     a pooled embedding [..., E] -> T = 4 tokens
-    resampler  hidden states of the patches [..., S, E] -> T = 16 tokens ("plus")
+    resampler  hidden states of the patches [..., patches, E] -> T = 16 tokens ("plus")
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class LinearProjection(nn.Module):
     """Embeddings [..., E] -> `tokens` tokens each, [..., T, D]; `ImageProjection` in diffusers."""
 
     tokens = 4  # as published
-    takes = 1  # axes of one picture's embedding: E
+    patches = False  # one picture is [E]
 
     def __init__(self, embed_dim: int, text_dim: int, tokens: int = tokens):
         super().__init__()
@@ -33,13 +33,13 @@ class LinearProjection(nn.Module):
 # https://github.com/tencent-ailab/IP-Adapter/blob/main/ip_adapter/resampler.py, after Flamingo's perceiver
 # resampler, https://arxiv.org/abs/2204.14198
 class Resampler(nn.Module):
-    """Hidden states [..., S, E] -> `tokens` tokens, [..., T, D]; `IPAdapterPlusImageProjection` in diffusers.
+    """Hidden states [..., patches, E] -> `tokens` tokens, [..., T, D]; `IPAdapterPlusImageProjection` in diffusers.
 
-    `tokens` learned queries look at the S patches in `depth` layers of width D, with D/64 heads of 64 as published.
+    `tokens` learned queries look at the patches in `depth` layers of width D, with D/64 heads of 64 as published.
     """
 
     tokens = 16  # as published
-    takes = 2  # axes of one picture's embedding: S, E
+    patches = True  # one picture is [patches, E]
 
     def __init__(self, embed_dim: int, text_dim: int, tokens: int = tokens, depth: int = 4):
         super().__init__()
@@ -51,7 +51,7 @@ class Resampler(nn.Module):
         self.layers = nn.ModuleList(nn.ModuleList(pair) for pair in layers)
 
     def forward(self, embeds: Tensor) -> Tensor:
-        x = self.proj_in(embeds.to(self.proj_in.weight.dtype))  # [..., S, D]
+        x = self.proj_in(embeds.to(self.proj_in.weight.dtype))  # [..., patches, D]
         latents = self.latents.expand(*x.shape[:-2], -1, -1)  # [..., T, D]
         for attention, mlp in self.layers:
             latents = latents + attention(x, latents)
@@ -60,7 +60,7 @@ class Resampler(nn.Module):
 
 
 class PerceiverAttention(nn.Module):
-    """Latents [..., T, D] look at themselves and at x [..., S, D]."""
+    """Latents [..., T, D] look at themselves and at x [..., patches, D]."""
 
     def __init__(self, dim: int, head_dim: int = 64):
         super().__init__()
@@ -73,7 +73,7 @@ class PerceiverAttention(nn.Module):
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
         latents = self.norm2(latents)
-        k, v = self.to_kv(torch.cat([self.norm1(x), latents], -2)).chunk(2, dim=-1)  # [..., S + T, D]
+        k, v = self.to_kv(torch.cat([self.norm1(x), latents], -2)).chunk(2, dim=-1)  # [..., patches + T, D]
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for y in (self.to_q(latents), k, v))
         z = F.scaled_dot_product_attention(q, k, v)  # [..., H, T, d]
         return self.to_out(z.transpose(-2, -3).flatten(-2))  # [..., T, D]

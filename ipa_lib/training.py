@@ -75,10 +75,10 @@ def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, gener
 
 def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tensor, nothing: torch.Tensor,
                     generator: torch.Generator, p: float = P_DROP) -> tuple[torch.Tensor, torch.Tensor]:
-    """Text [B,L,D] and embeddings [B,N,E] or [B,N,P,E] with text, images and both dropped, each with probability `p`.
+    """Text [B,L,D] and embeddings [B,N,E] or [B,N,patches,E] with text, images, both dropped, each with chance `p`.
 
     One joint draw for all N images of a sample. A dropped text is the `empty` one [L,D], a dropped image is `nothing`
-    [E] or [P,E]: the unconditional branch that equation (5) samples with.
+    [E] or [patches,E]: the unconditional branch that equation (5) samples with.
     """
     u = torch.rand(len(text), generator=generator).to(text.device)
     no_text, no_images = (u < p) | (u > 1 - p), (u > p) & (u < 2 * p) | (u > 1 - p)

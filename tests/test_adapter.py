@@ -119,6 +119,7 @@ def test_guided_is_zero_embeddings_then_the_prompts(unet, merge):
         ),
         ((2, 3, 16), torch.ones(2, 3), r"mask: expected bool \[2, 3\], got torch.float32"),
         ((2, 3, 16), torch.tensor([[True] * 3, [False] * 3]), "mask: a sample has no prompt"),
+        ((1, 2, 16), [[True, False]], r"mask: expected bool \[1, 2\], got \[\[True, False\]\]"),
     ],
 )
 def test_prompts_of_the_wrong_form_are_refused(unet, shape, mask, line):
@@ -140,10 +141,14 @@ def test_a_resampler_takes_hidden_states_and_says_so(unet):
     adapter = tiny.adapter(unet, 2, projection="resampler", tokens=None)
     hidden = torch.randn(1, 2, 9, tiny.EMBED)
     assert adapter.tokens == 16 and next(iter(adapter(hidden).layers.values()))[0].shape[2] == 16
-    with pytest.raises(ValueError, match=r"embeds: expected \[B, N, P, 16\], got \[1, 2, 16\]"):
+    with pytest.raises(ValueError, match=r"embeds: expected \[B, N, patches, 16\], got \[1, 2, 16\]"):
         adapter(tiny.embeddings(1, 2))
-    with pytest.raises(ValueError, match=r"nothing: the hidden states of a zero picture \[P, E\] were expected"):
+    with pytest.raises(ValueError, match=r"nothing: the hidden states of no picture \[patches, E\] were expected"):
         adapter.guided(hidden)
+    with pytest.raises(ValueError, match=r"nothing: expected \[9, 16\], got \[7, 16\]"):
+        adapter.guided(hidden, nothing=torch.zeros(7, tiny.EMBED))
+    with pytest.raises(ValueError, match="embeds: expected"):
+        adapter.guided(tiny.embeddings(1, 2), nothing=torch.zeros(9, tiny.EMBED))
 
 
 def test_the_unconditional_half_of_a_resampler_is_the_zero_picture(unet):

@@ -97,7 +97,7 @@ def test_lam_that_is_no_number_is_refused(attached_unet, lam):
 @pytest.mark.parametrize("shape", [(3,), (0,), (4, 1)])
 def test_lam_of_another_length_is_refused(attached_unet, shape):
     kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(4, 1))
-    with pytest.raises(ValueError, match="lam: one value for each of 4 samples"):
+    with pytest.raises(ValueError, match="lam: one value for each of 4 samples, or half as many"):
         tiny.run(attached_unet, tiny.inputs(4), kv, torch.ones(shape))
 
 
@@ -133,6 +133,7 @@ def test_lam_by_layer_spells_out_every_layer(attached_unet):
         ({"up": {"block_1": [1.0, 2.0, 3.0]}}, "lam: up.block_1 has 2 attentions, got 3 values"),
         ({"up": []}, "lam: up.block_1 has 2 attentions, got 0 values"),
         ({"mid": "1"}, "lam: a finite number"),
+        ({"mid_block.attentions.0.transformer_blocks.0.attn2": 1.0}, "lam: all layers by name or none; missing or unk"),
     ],
 )
 def test_lam_for_what_is_not_there_is_refused(attached_unet, lam, line):

@@ -70,6 +70,12 @@ def test_the_names_of_the_merges_are_those_of_merge():
     assert set(config.MERGES) == set(MERGES)
 
 
+def test_another_order_or_projection_is_another_folder():
+    others = (), ("norm",), ("given", "resampler")
+    names = [config.AdapterRun("mean", "own", 4, True, 0, (4,), *more).name for more in others]
+    assert names == ["mean-own-n4r-s0", "mean-own-norm-n4r-s0", "mean-own-resampler-n4r-s0"]
+
+
 def test_grid_is_the_product_of_its_lists(load):
     profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]")
     assert len(profile.adapters) == 16

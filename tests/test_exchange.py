@@ -156,6 +156,8 @@ def test_keys_of_other_prefixes_are_left_out(unet, tmp_path):
         (lambda parts: parts["ip_adapter"].clear(), "not an IP-Adapter, it holds no ip_adapter"),
         (lambda parts: parts["image_proj"].clear(), "not an IP-Adapter, it holds no image_proj"),
         (lambda parts: parts["image_proj"].pop("norm.weight"), "image_proj: neither of the kind base nor plus; it has"),
+        (lambda parts: parts["image_proj"].update({"proj.weight": torch.ones(3)}), "image_proj: neither of the kind"),
+        (lambda parts: parts["image_proj"].update({"proj.weight": torch.ones(3, 16)}), "misshapen image_proj.proj"),
     ],
 )
 def test_keys_that_do_not_fit_are_refused_by_name(unet, tmp_path, suffix, spoil, fault):
@@ -191,6 +193,18 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(unet, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_bin_holds_one_slot_and_not_the_others(unet, tmp_path):
+    for n in (1, 4):
+        save_published(of_kind(unet, "linear", n), tmp_path / f"{n}.bin")
+    assert (tmp_path / "4.bin").stat().st_size == (tmp_path / "1.bin").stat().st_size
+
+
+def test_what_else_is_in_a_bin_is_left_out(unet, tmp_path):
+    parts = to_published(of_kind(unet, "linear", 1))
+    torch.save(parts | {"step": 5, "optimizer": {"lr": 0.1}}, tmp_path / "a.bin")
+    assert_same(flat(read_published(tmp_path / "a.bin")), flat(parts))
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"image_proj": torch.ones(2)}, {"image_proj": {"a": 1}, "ip_adapter": {}}])
 def test_a_bin_of_another_form_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.bin")
@@ -202,10 +216,14 @@ def test_files_that_are_none_are_refused(unet, tmp_path):
     for name in ("absent.bin", "absent.safetensors"):
         with pytest.raises(FileNotFoundError, match=f"{name}: no such adapter file"):
             read_published(tmp_path / name)
-    for name in ("text.bin", "text.safetensors"):
-        (tmp_path / name).write_text("no tensors")
-        with pytest.raises(ValueError, match=f"{name}: not a"):
-            read_published(tmp_path / name)
+    save_published(of_kind(unet, "linear", 1), tmp_path / "whole.bin")
+    whole = (tmp_path / "whole.bin").read_bytes()
+    for content in (b"", b"hello", b"<html><body>404", b"version https://git-lfs.github.com/spec/v1", whole[:300]):
+        for name in ("damaged.bin", "damaged.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(ValueError, match=f"{name}: not a") as refused:
+                read_published(tmp_path / name)
+            assert "\n" not in str(refused.value) and "weights_only" not in str(refused.value)
     with pytest.raises(ValueError, match="a.pt: a file ending in .safetensors or .bin was expected"):
         save_published(of_kind(unet, "linear", 1), tmp_path / "a.pt")
     assert not (tmp_path / "a.pt").exists()
