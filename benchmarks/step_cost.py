@@ -12,7 +12,7 @@ of its two neighbours A.
 
 How to read `results/bench/step_cost.csv`: a row is a case. `ratio` is the median over the rounds, `low` and `high` its
 95 % bootstrap interval (of fewer than six rounds it is the range, and covers less); 1.05 is 5 % more time a step. The
-row `text` is A against itself and shows the noise: it should hold 1. `mean`, `weighted` and `gated` are the same
+row `text` is A against its twin and shows the noise: it should hold 1. `mean`, `weighted` and `gated` are the same
 arithmetic in a step, whatever N: their rows differ by noise alone. `ms` and `text_ms` are medians that compare only
 within a run. `kv_mb` is the size of the merged keys and values of both branches (MB = 10^6 bytes), `once_ms` the least
 time that making them took: once a generation, not a step. `batch` counts both branches, `latents` is the side of the
@@ -55,7 +55,8 @@ class Case(NamedTuple):
     N: int
 
 
-TEXT = Case("text", "none", 0)
+REFERENCE = Case("reference", "none", 0)  # A
+TEXT = Case("text", "none", 0)            # A again, as a network of its own
 Steps = dict[Case, Callable[[], Tensor]]
 
 
@@ -90,7 +91,7 @@ def build(base: Base, options: argparse.Namespace) -> tuple[Steps, dict[Case, di
     call = {"timestep": torch.tensor(500, device=options.device), "encoder_hidden_states": text}
     attention.attach(with_images := twin(unet))
     with_images = compiled(with_images, options)
-    steps, prepared = {TEXT: partial(compiled(twin(unet), options), x_t, **call)}, {}
+    steps, prepared = {case: partial(compiled(twin(unet), options), x_t, **call) for case in (REFERENCE, TEXT)}, {}
     for merge in MERGES:
         adapter = new_adapter(unet, base, merge)
         for n in OURS:
@@ -167,7 +168,8 @@ def compiled(unet, options: argparse.Namespace) -> Callable:
 def refuse_wrong(steps: Steps, exact: bool) -> None:
     """RuntimeError if pictures change nothing, or if ours gives other than diffusers' does. A warm-up, too."""
     outputs = {case: step().sample.float() for case, step in steps.items()}
-    idle = [case for case, x in outputs.items() if case != TEXT and torch.equal(x, outputs[TEXT])]
+    text = outputs[TEXT]
+    idle = [case for case, x in outputs.items() if case not in (TEXT, REFERENCE) and torch.equal(x, text)]
     for n in THEIRS if exact else ():
         ours, theirs = outputs[Case("ours", "concat", n)], outputs[Case("diffusers, N images", "concat", n)]
         effect = (theirs - outputs[TEXT]).abs().max()
@@ -189,11 +191,11 @@ def seconds(step: Callable, device: str) -> float:
 
 def measure(steps: Steps, rounds: int, device: str, seed: int) -> Iterator[tuple[Case, float, float]]:
     """Streams (case, seconds, mean of the text-only steps before and after), every case once a round."""
-    cases, shuffle = list(steps), np.random.default_rng(seed)
+    cases, shuffle = [case for case in steps if case != REFERENCE], np.random.default_rng(seed)
     for _ in range(rounds):
-        before = seconds(steps[TEXT], device)
+        before = seconds(steps[REFERENCE], device)
         for i in shuffle.permutation(len(cases)):
-            own, after = seconds(steps[cases[i]], device), seconds(steps[TEXT], device)
+            own, after = seconds(steps[cases[i]], device), seconds(steps[REFERENCE], device)
             yield cases[i], own, (before + after) / 2
             before = after
 
@@ -204,12 +206,12 @@ def run(name: str, options: argparse.Namespace, seed: int) -> list[dict]:
     base = BASES[name]
     steps, prepared = build(base, options)
     refuse_wrong(steps, exact=options.dtype == torch.float32 and not options.compile)
-    times = {case: ([], []) for case in steps}
+    times = {case: ([], []) for case in steps if case != REFERENCE}
     rounds = options.rounds or base.rounds
     for step in steps.values():
         step()
     stream = measure(steps, rounds, options.device, seed)
-    for case, own, text in tqdm(stream, name, total=rounds * len(steps), mininterval=5):
+    for case, own, text in tqdm(stream, name, total=rounds * len(times), mininterval=5):
         times[case][0].append(own)
         times[case][1].append(text)
     return [case._asdict() | {"kv_mb": None, "once_ms": None} | prepared.get(case, {})
@@ -246,9 +248,7 @@ def row(about: dict, case: dict) -> dict:
 
 
 def pooled(old: dict, new: dict) -> dict:
-    """The rounds of both runs. ValueError if they are about different things."""
-    if old["about"] != new["about"]:
-        raise ValueError(f"--add: the stored rounds are of {old['about']}, the new ones of {new['about']}")
+    """The rounds of both runs."""
     for a, b in zip(old["cases"], new["cases"], strict=True):
         b["once_ms"] = b["once_ms"] and min(a["once_ms"], b["once_ms"])
         b["seconds"], b["text_seconds"] = a["seconds"] + b["seconds"], a["text_seconds"] + b["text_seconds"]
@@ -299,6 +299,8 @@ def main() -> None:
         label = " ".join(map(str, list(about.values())[:6]))
         old = runs.get(label) if options.add else None
         done = len(old["cases"][0]["seconds"]) if old else 0
+        if old and old["about"] != about:
+            raise SystemExit(f"--add: the stored rounds are of {old['about']}, these would be of {about}")
         new = {"about": about, "cases": run(name, options, seed=done)}
         runs[label] = pooled(old, new) if old else new
         save(runs, options.folder)

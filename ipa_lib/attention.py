@@ -298,7 +298,7 @@ def detach(unet: UNet2DConditionModel) -> None:
     """Put the original processors, the very objects, back.  ValueError if nothing is attached."""
     processors = unet.attn_processors
     if not all(isinstance(p, ImageTextAttention | Untouched) for p in processors.values()):
-        raise ValueError("detach: no adapter is attached to this U-Net")
+        raise ValueError("detach: no adapter is attached to this U-Net, or its attention is being recorded")
     unet.set_attn_processor({key: p.base for key, p in processors.items()})
 
 

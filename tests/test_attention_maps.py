@@ -340,3 +340,13 @@ def test_what_cannot_be_averaged_is_refused(unet):
     two, three = (records_of(unet, tiny.adapter(unet, 3, "concat")(tiny.embeddings(1, n))) for n in (2, 3))
     with pytest.raises(ValueError, match=r"one batch and one N expected, got .*\(1, 2\), \(1, 3\)"):
         average(two + three)
+
+
+@pytest.mark.parametrize("merge", ["concat", "gated"])
+def test_prompts_keep_their_places_whatever_slot_the_rule_gives_them(unet, merge):
+    lengths = torch.tensor([[1.0, 3.0, 2.0]]).unsqueeze(-1)  # not in the order of the slots
+    embeds = F.normalize(tiny.embeddings(1, 3), dim=-1) * lengths
+    given, by_norm = (tiny.adapter(unet, 3, merge, "shared", order=order) for order in ("given", "norm"))
+    heard, expected = (average(records_of(unet, adapter(embeds))) for adapter in (by_norm, given))
+    torch.testing.assert_close(heard, expected, atol=1e-6, rtol=0)
+    assert (heard[:, 0] - heard[:, 1]).abs().max() > 1e-3  # the prompts are told apart

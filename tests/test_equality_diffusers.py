@@ -8,11 +8,12 @@ import copy
 import pytest
 import tiny
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales
 from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ipa_lib.attention import attached
+from ipa_lib.attention import attached, by_layer, cross_attention_layers
 from ipa_lib.exchange import to_published
 from ipa_lib.merge import MERGES
 
@@ -140,6 +141,19 @@ def test_lam_for_each_block_is_their_scale_for_each_block(unet, args, base, lam)
     expected = other.unet(*args, added_cond_kwargs={"image_embeds": [embeds]}).sample
     assert (ours(unet, adapter, args, embeds, lam) - expected).abs().max() <= 1e-5
     assert torch.equal(expected, base) == (not lam)
+
+
+@pytest.mark.parametrize("lam", [
+    {"down": 0.5, "mid": 0.7, "up": [0.1, 0.2, 0.3]},
+    {"down": {"block_2": [0.0, 1.0]}, "up": {"block_1": [0.0, 1.0, 0.0], "block_3": 0.4}},
+    {"down": [0.6, 0.7], "up": {"block_2": [0.9]}},
+], ids=str)  # fmt: skip
+def test_lam_for_each_block_is_theirs_at_full_size(lam):
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+    ours, theirs = by_layer(lam, cross_attention_layers(unet)), _maybe_expand_lora_scales(unet, [lam], 0.0)[0]
+    expected = {name: next(x for start, x in theirs.items() if name.startswith(start)) for name in ours}
+    assert len(ours) == 16 and ours == expected
 
 
 # --- through the stock pipeline ----------------------------------------------------------------------------
