@@ -56,11 +56,13 @@ class ImagePrompts(nn.Module):
         self.to_v = nn.Parameter(torch.zeros(stacked, inner_dim, text_dim))  # [S, C, D]
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens [B, N, T, D], slot by slot -> K' and V', each [B, N, T, C]."""
         return project(tokens, self.to_k), project(tokens, self.to_v)
 
 
 # K'_p = c_p W'_{k_p}, V'_p = c_p W'_{v_p} (Equation 6)
 def project(tokens: Tensor, weight: Tensor) -> Tensor:
+    """tokens [B, N, T, D] through the matrix of each slot, weight [S, C, D] -> [B, N, T, C]."""
     n = tokens.shape[1]
     weight = weight.expand(n, -1, -1) if len(weight) == 1 else weight[:n]  # [N, C, D]
     return torch.einsum("bntd,ncd->bntc", tokens, weight)  # [B, N, T, C]
@@ -230,12 +232,14 @@ def naming(path: object) -> Iterator[None]:
 
 
 def refuse_choices(**choices: tuple[str, Collection[str]]) -> None:
+    """ValueError that names the argument whose value is not among those known."""
     for name, (value, known) in choices.items():
         if value not in known:
             raise ValueError(f"{name}: one of {', '.join(known)}; got {value!r}")
 
 
 def refuse_sizes(layers: dict[str, int], **sizes: int) -> None:
+    """ValueError that names the size which is no whole number from 1."""
     if not isinstance(layers, dict) or not layers:
         raise ValueError(f"layers: a width for the name of each cross-attention layer; got {layers!r}")
     for name, size in {**sizes, **layers}.items():
@@ -264,6 +268,7 @@ def pop_settings(notes: dict[str, str]) -> dict:
 
 
 def read_setting(name: str, text: str) -> str | int | dict:
+    """One of `SETTINGS` from its text in a file; ValueError that names it."""
     try:
         return SETTINGS[name](text)
     except ValueError:

@@ -106,11 +106,13 @@ def joined_shares(shares: list[Tensor | None]) -> Tensor | None:
 
 # Z' = Softmax(QKᵀ/√d)V (Equation 3)
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """q [B, H, L, d], k and v [B, H, T, d] -> [B, H, L, d]; `mask` is bool or added to the scores [B, H, L, T]."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, H, L, d]
 
 
 # Softmax(QGᵀ/√d)U (Equation 6), or a weighted sum of P of them
 def attend_images(q: Tensor, g: Tensor, u: Tensor, weights: Tensor | None, seen: Tensor | None) -> Tensor:
+    """q [B, H, L, d] and what `ImageKV` holds for a layer, g and u [B, P, T, C] -> [B, H, L, d]."""
     g, u = (split_heads(x.to(q.dtype), q.shape[1]) for x in (g, u))  # [B, P, H, T, d]
     seen = None if seen is None else seen[:, None, None]
     if weights is None:
@@ -121,11 +123,13 @@ def attend_images(q: Tensor, g: Tensor, u: Tensor, weights: Tensor | None, seen:
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    return x.view(*x.shape[:-1], heads, -1).transpose(-2, -3)  # [..., L, H·d] -> [..., H, L, d]
+    """[..., L, H·d] -> [..., H, L, d], a view."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(-2, -3)
 
 
 def join_heads(z: Tensor) -> Tensor:
-    return z.transpose(1, 2).flatten(2)  # [B, H, L, d] -> [B, L, H·d]
+    """[B, H, L, d] -> [B, L, H·d]."""
+    return z.transpose(1, 2).flatten(2)
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,7 @@ def keys_values(image_kv: ImageKV, name: str, batch: int) -> tuple[Tensor, Tenso
 
 
 def text_mask(attn: Attention, mask: Tensor | None, text: Tensor) -> Tensor | None:
+    """diffusers' mask of the text's tokens as `attend` takes it, [B, H, 1, tokens]; None for none."""
     if mask is None:
         return None
     mask = attn.prepare_attention_mask(mask, text.shape[1], len(text))  # [B·H, 1, tokens]

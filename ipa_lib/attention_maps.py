@@ -91,6 +91,7 @@ def recorded(unet: UNet2DConditionModel) -> Iterator[list[Record]]:
 
 
 def listening(processor, records: list[Record]):
+    """A processor that records where there is something to record, else the very one."""
     return Recorder(processor, records) if isinstance(processor, ImageTextAttention) else processor
 
 
@@ -107,6 +108,7 @@ def record(layer: str, attn: Attention, hidden_states: Tensor, image_kv: ImageKV
 
 # Softmax(QGᵀ/√d) (Equation 6)
 def probabilities(q: Tensor, g: Tensor, seen: Tensor | None) -> Tensor:
+    """q [B, H, L, d], g [B, P, H, T, d], seen [B, T] -> [B, H, P, L, T]."""
     scores = torch.einsum("bhld,bphtd->bhplt", q, g) / math.sqrt(q.shape[-1])
     if seen is not None:
         scores = scores.masked_fill(~seen[:, None, None, None], -torch.inf)

@@ -95,6 +95,7 @@ def read_bin(path: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def refuse_suffix(path: Path) -> None:
+    """ValueError for a file of another kind than `SUFFIXES`."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: a file ending in {' or '.join(SUFFIXES)} was expected")
 

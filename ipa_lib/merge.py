@@ -35,6 +35,7 @@ class Equal(nn.Module):
         super().__init__()
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, N, T, D] -> score [B, N, T]."""
         return tokens.new_zeros(tokens.shape[:3])  # [B, N, T]
 
 
@@ -46,6 +47,7 @@ class BySlot(nn.Module):
         self.logits = nn.Parameter(torch.zeros(n_slots))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, N, T, D] -> score [B, N, T]."""
         return self.logits[: tokens.shape[1], None].expand(tokens.shape[:3])  # [B, N, T]
 
 
@@ -61,22 +63,26 @@ class ByContent(nn.Module):
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens [B, N, T, D] -> score [B, N, T]."""
         return self.linear(tokens).squeeze(-1)  # [B, N, T]
 
 
 # G = Σ_p w_p K'_p, U = Σ_p w_p V'_p
 def blend(x: Tensor, w: Tensor) -> Tensor:
-    return (w.unsqueeze(-1) * x).sum(1, keepdim=True)  # [B, N, T, C] -> [B, 1, T, C]
+    """x [B, N, T, C], w [B, N, T] -> [B, 1, T, C]."""
+    return (w.unsqueeze(-1) * x).sum(1, keepdim=True)
 
 
 # G = [K'_1 … K'_N], U = [V'_1 … V'_N]: one softmax over the N·T tokens
 def line_up(x: Tensor, w: Tensor) -> Tensor:
-    return x.flatten(1, 2).unsqueeze(1)  # [B, N, T, C] -> [B, 1, N·T, C]
+    """x [B, N, T, C] -> [B, 1, N·T, C]."""
+    return x.flatten(1, 2).unsqueeze(1)
 
 
 # Σ_p Softmax(QK'_pᵀ/√d)V'_p: N softmaxes, not of the form of (6)
 def keep_apart(x: Tensor, w: Tensor) -> Tensor:
-    return x  # [B, N, T, C]
+    """x [B, N, T, C] as it is."""
+    return x
 
 
 # --- which prompt goes to which slot ---------------------------------------------------------------------------------
@@ -110,6 +116,8 @@ ORDERS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {
 
 
 class Merge(NamedTuple):
+    """A row of `MERGES`: how prompts are scored and combined, and what the attention then has to know."""
+
     score: type[nn.Module]
     combine: Callable[[Tensor, Tensor], Tensor]
     weights: Callable[[Tensor], Tensor | None] = lambda w: None  # w -> factors of the softmaxes [B, P]

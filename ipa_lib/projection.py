@@ -26,6 +26,7 @@ class LinearProjection(nn.Module):
         self.norm = nn.LayerNorm(text_dim)
 
     def forward(self, embeds: Tensor) -> Tensor:
+        """embeds [..., E] -> [..., T, D]."""
         tokens = self.proj(embeds.to(self.proj.weight.dtype))  # [..., T·D]
         return self.norm(tokens.unflatten(-1, (-1, *self.norm.normalized_shape)))  # [..., T, D]
 
@@ -51,6 +52,7 @@ class Resampler(nn.Module):
         self.layers = nn.ModuleList(nn.ModuleList(pair) for pair in layers)
 
     def forward(self, embeds: Tensor) -> Tensor:
+        """embeds [..., patches, E] -> [..., T, D]."""
         x = self.proj_in(embeds.to(self.proj_in.weight.dtype))  # [..., patches, D]
         latents = self.latents.expand(*x.shape[:-2], -1, -1)  # [..., T, D]
         for attention, mlp in self.layers:
@@ -72,6 +74,7 @@ class PerceiverAttention(nn.Module):
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        """What is added to the latents, [..., T, D]."""
         latents = self.norm2(latents)
         k, v = self.to_kv(torch.cat([self.norm1(x), latents], -2)).chunk(2, dim=-1)  # [..., patches + T, D]
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for y in (self.to_q(latents), k, v))
@@ -80,6 +83,7 @@ class PerceiverAttention(nn.Module):
 
 
 def feed_forward(dim: int, factor: int = 4) -> nn.Sequential:
+    """[..., D] -> [..., D] over a hidden layer of `factor`·D, as the Resampler has it, without biases."""
     layers = nn.Linear(dim, factor * dim, bias=False), nn.GELU(), nn.Linear(factor * dim, dim, bias=False)
     return nn.Sequential(nn.LayerNorm(dim), *layers)
 
