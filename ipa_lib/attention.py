@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 
 import torch
@@ -209,7 +210,7 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[st
         raise ValueError(f"lam: all layers by name or none; missing or unknown: {', '.join(odd)}")
     if lam.keys() == set(layers):
         return dict(lam)
-    parts = blocks(layers)
+    parts = blocks(tuple(layers))
     found = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group for name in names}
     for part, of_part in lam.items():
         known = look_up("lam", part, parts)
@@ -222,7 +223,8 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[st
     return found
 
 
-def blocks(layers: Iterable[str]) -> dict[str, dict[str, list[list[str]]]]:
+@cache  # every layer asks at every step
+def blocks(layers: tuple[str, ...]) -> dict[str, dict[str, list[list[str]]]]:
     """part -> block -> attention -> names of its cross-attention layers: {"up": {"block_1": [[…], […]]}, …}."""
     parts: dict[str, dict[str, dict[str, list[str]]]] = {}
     for name in layers:
