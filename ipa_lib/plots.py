@@ -551,7 +551,7 @@ def prompt_regions(picture: np.ndarray, shares: np.ndarray, prompts: np.ndarray,
     _stacked("picture", picture, 3)
     tones = sns.color_palette("Set2" if n <= 8 else "husl", n)  # not those of N
     grid = Grid(columns=n + 2, rows=2, gaps={1: 0.3, n + 1: 0.3}, size=size)
-    for column, name in enumerate(["generated", *(f"prompt {p + 1}" for p in range(n)), "strongest"]):
+    for column, name in enumerate(["образец", *(f"подсказка {p + 1}" for p in range(n)), "главная"]):
         grid.head(column, column + 1, name)
     grid.show(0, 0, picture)
     for p in range(n):
@@ -606,7 +606,7 @@ def _bar(grid: Grid, heat: AxesImage, equal: float) -> None:
     box = (x / grid.width, grid._y(y + side), 0.2 / grid.width, side / grid.height)
     ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: _number(value)}
     bar = grid.fig.colorbar(heat, grid.fig.add_axes(box), ticklocation="left", **ticks)
-    bar.set_label("attention", fontsize=7)
+    bar.set_label("внимание", fontsize=7)
     bar.ax.tick_params(labelsize=6.5, length=2)
     bar.ax.grid(False)
     bar.ax.axhline(equal, color="0.1", linewidth=1)
@@ -618,7 +618,7 @@ def _numbers(grid: Grid, tones: Sequence) -> None:
     corner = grid.left(len(tones) + 1) / grid.width, grid._y(grid.upper(1))
     look = {"ncols": -(-len(tones) // 4), "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2, "borderpad": 0}
     place = {"loc": "upper left", "bbox_to_anchor": corner, "alignment": "left", "borderaxespad": 0}
-    grid.fig.legend(patches.values(), patches, title="prompt", title_fontsize=6.5, fontsize=6.5, **look, **place)
+    grid.fig.legend(patches.values(), patches, title="подсказка", title_fontsize=6.5, fontsize=6.5, **look, **place)
 
 
 @styled

@@ -183,7 +183,8 @@ def test_prompt_regions_show_each_prompt_above_its_map_on_one_scale():
         assert shown.get_position().x0 == below.get_position().x0 > generated.get_position().x1
         assert shown.get_position().y0 > below.get_position().y1
     assert {image.get_clim() for image in overlays(fig)[:3]} == {(0, 0.9)}
-    assert [text.get_text() for text in fig.texts] == ["generated", "prompt 1", "prompt 2", "prompt 3", "strongest"]
+    heads = ["образец", "подсказка 1", "подсказка 2", "подсказка 3", "главная"]
+    assert [text.get_text() for text in fig.texts] == heads
 
 
 def test_the_last_panel_is_painted_with_the_prompt_of_each_place_as_the_legend_says():
