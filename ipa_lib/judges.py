@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from transformers import ResNetForImageClassification
+from transformers import RegNetForImageClassification
 
 from .captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
 
@@ -33,8 +33,8 @@ class Judged:
 @dataclass(frozen=True)
 class Judges:
     """The two networks; their names stand beside every number that they give."""
-    identity_net: ResNetForImageClassification
-    attribute_net: ResNetForImageClassification
+    identity_net: RegNetForImageClassification
+    attribute_net: RegNetForImageClassification
     identity_name: str = "mini identity judge"
     attribute_name: str = "mini attribute judge"
 
@@ -46,7 +46,7 @@ class Judges:
 
     def _look(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         identity = F.normalize(self.identity_net(x).logits, dim=-1)                                 # [B,D]
-        features = self.attribute_net.resnet(x).pooler_output.flatten(1)                            # [B,F]
+        features = self.attribute_net.regnet(x).pooler_output.flatten(1)                            # [B,F]
         kinds, attributes = self.attribute_net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)
         return identity, features, kinds, attributes * torch.tensor(POLARITY)
 
@@ -60,7 +60,7 @@ def load_judges(folder: str | Path) -> Judges:
     for part in ("identity_judge", "attribute_judge"):
         if not (Path(folder) / part / "config.json").is_file():
             raise FileNotFoundError(f"{Path(folder) / part}: no judge here; `make base` trains one")
-        nets.append(ResNetForImageClassification.from_pretrained(Path(folder) / part, dtype=torch.float32).eval())
+        nets.append(RegNetForImageClassification.from_pretrained(Path(folder) / part, dtype=torch.float32).eval())
     return Judges(*nets)
 
 

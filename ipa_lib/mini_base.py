@@ -25,25 +25,25 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
-    ResNetConfig,
-    ResNetForImageClassification,
+    RegNetConfig,
+    RegNetForImageClassification,
 )
 
 from .paths import atomic
 from .training import denoising_loss, fit, step_generator
 
 SIZE = 64              # side of a picture, pixels
-LATENT_CHANNELS = 8    # of 8 × 8 latents: twice SD's, because identity is lost in the autoencoder first
+LATENT_CHANNELS = 16   # of 8 × 8 latents: four times SD's, because identity is lost in the autoencoder first
 TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
-MAX_TOKENS = 32        # the longest caption has 25
+MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
 
 
 # --- the networks -------------------------------------------------------------------------------------------------
 
 def new_vae() -> AutoencoderKL:
-    """Autoencoder, 64 × 64 × 3 to 8 × 8 × 8."""
+    """Autoencoder, 64 × 64 × 3 to 8 × 8 × 16."""
     return AutoencoderKL(
         block_out_channels=(24, 48, 96, 96), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=SIZE)
@@ -63,7 +63,7 @@ def new_scheduler() -> DDIMScheduler:
                          set_alpha_to_one=False, steps_offset=1)
 
 
-def new_tokenizer(captions: Sequence[str], vocab_size: int = 768) -> CLIPTokenizer:
+def new_tokenizer(captions: Sequence[str], vocab_size: int = 1024) -> CLIPTokenizer:
     """CLIP's byte-level tokenizer with merges learned from `captions`."""
     bpe = BPETokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
@@ -99,11 +99,12 @@ def new_image_processor() -> CLIPImageProcessorPil:
                                  image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
-def new_resnet(widths: Sequence[int], depth: int, outputs: int) -> ResNetForImageClassification:
-    """ResNet of basic blocks whose `logits` are the judge's `outputs`."""
-    return ResNetForImageClassification(ResNetConfig(
-        embedding_size=widths[0], hidden_sizes=list(widths), depths=[depth] * len(widths), layer_type="basic",
-        num_labels=outputs))
+# Radosavovic et al. 2020, https://arxiv.org/abs/2003.13678: a stem of stride 2 without pooling, which still sees a smile
+def new_judge(widths: Sequence[int], depths: Sequence[int], outputs: int) -> RegNetForImageClassification:
+    """RegNet whose `logits` are the judge's `outputs`; one width and one depth a stage."""
+    return RegNetForImageClassification(RegNetConfig(
+        embedding_size=widths[0] // 2, hidden_sizes=list(widths), depths=list(depths), groups_width=widths[0],
+        layer_type="x", num_labels=outputs))
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
@@ -132,14 +133,24 @@ def edges(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return x.diff(dim=-2), x.diff(dim=-1)
 
 
-def vae_loss(vae: AutoencoderKL, x: torch.Tensor, generator: torch.Generator, kl_weight: float = 1e-5,
-             edge_weight: float = 1.0) -> torch.Tensor:
-    """Absolute error of pixels and of their edges, and a small KL term that keeps the latents near unit scale."""
+# A perceptual distance in the manner of LPIPS, Zhang et al. 2018, https://arxiv.org/abs/1801.03924, equation (1)
+def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Squared distance of unit feature vectors, mean over patches and layers of `encoder`; a, b [B,3,H,W] in −1…1."""
+    ours, theirs = (encoder(x, output_hidden_states=True).hidden_states[1:] for x in (a, b))       # [B,P,C] each
+    distances = [(F.normalize(p.float(), dim=-1) - F.normalize(q.float(), dim=-1)).square().sum(-1).mean()
+                 for p, q in zip(ours, theirs, strict=True)]
+    return torch.stack(distances).mean()
+
+
+def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
+             kl_weight: float = 1e-5, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
+    """Absolute error of pixels and of their edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
     decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()                     # [B,3,H,W]
     edge_error = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(x), strict=True))
-    return F.l1_loss(decoded, x) + edge_weight * edge_error + kl_weight * posterior.kl().float().mean()
+    return (F.l1_loss(decoded, x) + edge_weight * edge_error + perceptual_weight * perceptual_error(encoder, decoded, x)
+            + kl_weight * posterior.kl().float().mean())
 
 
 # Supervised contrastive loss, Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation (2)
@@ -154,10 +165,11 @@ def contrastive_loss(z: torch.Tensor, labels: torch.Tensor, temperature: float =
 
 
 def judge_loss(logits: torch.Tensor, kinds: torch.Tensor, attributes: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over kinds [B] (the classes of IS) and binary cross-entropy over attributes [B,A]."""
+    """Cross-entropy over kinds [B] (the classes of IS) and, summed, binary cross-entropy over attributes [B,A]."""
     n_kinds = logits.shape[-1] - attributes.shape[-1]
     kind_logits, attribute_logits = logits.float().split([n_kinds, attributes.shape[-1]], dim=-1)
-    return F.cross_entropy(kind_logits, kinds) + F.binary_cross_entropy_with_logits(attribute_logits, attributes)
+    told = F.binary_cross_entropy_with_logits(attribute_logits, attributes, reduction="none").sum(-1)
+    return F.cross_entropy(kind_logits, kinds) + told.mean()
 
 
 class ExponentialAverage:
@@ -180,13 +192,19 @@ class ExponentialAverage:
 
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
 
-def train_vae(vae: AutoencoderKL, pictures: np.ndarray, steps: int, batch_size: int, seed: int) -> Iterator[dict]:
-    """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation."""
+def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictures: np.ndarray, steps: int,
+              batch_size: int, seed: int) -> Iterator[dict]:
+    """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation.
+
+    The frozen image `encoder` says what matters in a picture beside its pixels.
+    """
+    encoder.eval().requires_grad_(False)
+
     def loss_at(step: int) -> torch.Tensor:
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
         with half_precision():
-            return vae_loss(vae, to_input(pictures[rows], generator), generator)
+            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator)
 
     yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3)
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
@@ -221,7 +239,7 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
         module.eval()
 
 
-def train_judge(judge: ResNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
+def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
                 attributes: torch.Tensor, steps: int, batch_size: int, seed: int) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
     def loss_at(step: int) -> torch.Tensor:
@@ -238,17 +256,19 @@ def train_judge(judge: ResNetForImageClassification, pictures: np.ndarray, kinds
 def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
                drop_text: float = 0.1) -> Iterator[dict]:
-    """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,L], text encoder included.
+    """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
-    The text is replaced by the `empty` one [L] with probability `drop_text`; the networks end as their moving average.
+    One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability `drop_text`; the networks end as their moving average.
     """
     average = ExponentialAverage(unet, text_encoder)
 
     def loss_at(step: int) -> torch.Tensor:
         generator = step_generator(seed, step)
         rows = torch.randint(len(latents), (batch_size,), generator=generator)
+        version = torch.randint(tokens.shape[1], (batch_size,), generator=generator)
         dropped = torch.rand(batch_size, generator=generator) < drop_text
-        text = text_encoder(torch.where(dropped[:, None], empty, tokens[rows])).last_hidden_state   # [B,L,D]
+        told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
+        text = text_encoder(told).last_hidden_state                                                 # [B,L,D]
         return denoising_loss(unet, scheduler, latents[rows], text, generator)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from ipa_lib.paths import atomic
 
-VERSION = 1  # of the drawing; a folder drawn by another version is refused
+VERSION = 2  # of the drawing; a folder drawn by another version is refused
 SUPERSAMPLING = 4  # shapes are drawn this many times larger, then averaged down
 CHUNK = 256  # pictures a task of a worker
 STAMP = "mini_celeba.json"
@@ -253,7 +253,7 @@ def nuisance_factors(seed: int, person: int, picture: int) -> Nuisance:
         occluder_colour=_any_colour(rng),
         yaw=u(-0.36, 0.36), pitch=u(-0.018, 0.018), tilt=u(-0.16, 0.16), scale=u(1.03, 1.17),
         shift=(u(-0.035, 0.035), u(-0.02, 0.025)),
-        smiling=smiling, smile=u(0.03, 0.05) if smiling else u(-0.012, 0.004),
+        smiling=smiling, smile=u(0.042, 0.06) if smiling else u(-0.012, 0.004),
         mouth_open=mouth_open, gap=u(0.03, 0.055) if mouth_open else 0.0,
         blink=bool(rng.random() < 0.07), gaze=(u(-1, 1), u(-0.5, 0.5)),
         light=(u(-0.42, 0.42), u(-0.2, 0.12)), warmth=u(-0.07, 0.07), brightness=u(0.88, 1.1),
@@ -819,6 +819,21 @@ def write_mini_celeba(root, people: int, pictures: int, seed: int, size: int = 6
     _write_annotations(root, order, rows, people)
     _write_stamp(root, stamp, finished=True)
     return root
+
+
+def drawn_factors(root: str | Path) -> list[tuple[Identity, Nuisance]]:
+    """The factors behind each file of a folder that `write_mini_celeba` finished, in file order.
+
+    Raises FileNotFoundError where nothing of this kind was drawn, ValueError for an unfinished or older drawing.
+    """
+    path = Path(root) / STAMP
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; a folder of mini-CelebA was expected")
+    stamp = json.loads(path.read_text())
+    if not stamp["finished"] or stamp["version"] != VERSION:
+        raise ValueError(f"{path}: version {VERSION}, finished, was expected; found {stamp}")
+    seed, order = stamp["seed"], file_order(stamp["people"], stamp["pictures"], stamp["seed"]).tolist()
+    return [(identity_factors(seed, person), nuisance_factors(seed, person, picture)) for person, picture in order]
 
 
 def _check(**limits: tuple[int, int]) -> None:

@@ -29,7 +29,7 @@ def write(folder, seed=0):
         ("identity_judge", judges.IDENTITY_WIDTH),
         ("attribute_judge", judges.KINDS + len(captions.CAPTIONED)),
     ):
-        mini_base.new_resnet((8, 16), 1, outputs).save_pretrained(folder / name)
+        mini_base.new_judge((8, 16), (1, 1), outputs).save_pretrained(folder / name)
     (folder / "recipes").mkdir()
     (folder / "recipes" / "identity_judge.json").write_text(json.dumps({"judge_people": 3}))
     return folder

@@ -12,14 +12,14 @@ from ipa_lib.paths import ROOT
 LIB = ROOT / "ipa_lib"
 ORDER = """
     paths config
-    mini_celeba captions celeba identity_sets galleries
+    mini_celeba descriptions captions celeba identity_sets galleries
     backbone features
     merge projection attention adapter attention_maps exchange
     training mini_base sampling
     intervals metrics judges evaluation
     runs plots report
 """.split()
-WITHOUT_TORCH = "paths config mini_celeba captions celeba galleries intervals runs plots report".split()
+WITHOUT_TORCH = "paths config mini_celeba descriptions captions celeba galleries intervals runs plots report".split()
 WAYS = """
     from . import plots
     from .plots import save

@@ -38,6 +38,17 @@ def test_contrastive_loss_against_plain_loops():
     torch.testing.assert_close(mini_base.contrastive_loss(z, labels), total / 6, atol=1e-4, rtol=1e-4)
 
 
+def test_the_perceptual_error_sees_what_changed_and_asks_for_no_gradient_of_the_encoder():
+    torch.manual_seed(0)
+    encoder = mini_base.new_image_encoder().eval().requires_grad_(False)
+    a = (torch.rand(2, 3, 64, 64) * 2 - 1).requires_grad_()
+    near, far = (a.detach() + size * torch.randn(a.shape) for size in (0.05, 0.5))
+    errors = [mini_base.perceptual_error(encoder, a, b) for b in (a.detach(), near, far)]
+    assert 0 <= errors[0] < 1e-6 < errors[1] < errors[2] < 4
+    errors[2].backward()
+    assert a.grad.abs().sum() > 0 and all(p.grad is None for p in encoder.parameters())
+
+
 def test_identity_batches_hold_each_person_with_different_pictures():
     rows = [np.arange(5) + 10 * person for person in range(9)]
     picked, labels = mini_base.identity_batch(rows, 4, 3, torch.Generator().manual_seed(0))
@@ -63,7 +74,7 @@ def test_a_finished_part_is_not_trained_again(tmp_path):
         yield
 
     part, recipe = torch.nn.Module(), {"steps": 2, "seed": 0}
-    part = mini_base.new_resnet((8,), 1, 3)
+    part = mini_base.new_judge((8,), (1,), 3)
     steps = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]
     log = mini_base.finish({"judge": part}, tmp_path, iter(steps), recipe)
     again = mini_base.finish({"judge": part}, tmp_path, refuse(), recipe)
@@ -77,10 +88,10 @@ def test_every_part_learns_something_in_a_few_steps():
     pictures = np.stack([np.asarray(mini_celeba.draw_picture(0, 1 + i // 6, i % 6)) for i in range(24)])
     rows = list(np.arange(24).reshape(4, 6))
     torch.manual_seed(0)
-    judge, vae = mini_base.new_resnet((8, 16), 1, 16), mini_base.new_vae()
+    judge, vae = mini_base.new_judge((8, 16), (1, 1), 16), mini_base.new_vae()
     streams = {
         "embedding": mini_base.train_embedding(lambda x: judge(x).logits, [judge], pictures, rows, 12, 4, 0),
-        "vae": mini_base.train_vae(vae, pictures, 10, 4, 0),
+        "vae": mini_base.train_vae(vae, mini_base.new_image_encoder(), pictures, 10, 4, 0),
     }
     for name, stream in streams.items():
         losses = [record["loss"] for record in stream]
@@ -98,7 +109,7 @@ def test_the_tracked_base_is_loaded_by_stock_diffusers():
 
 def test_the_tracked_weights_are_small_and_have_their_recipes():
     weights = list((MODELS / "mini").rglob("*.safetensors"))
-    assert sum(file.stat().st_size for file in weights) <= 20 * 2**20
+    assert sum(file.stat().st_size for file in weights) <= 20_000_000
     recipes = {file.stem: json.loads(file.read_text()) for file in (MODELS / "mini/recipes").glob("*.json")}
     assert set(recipes) == {"identity_judge", "attribute_judge", "image_encoder", "vae", "unet"}
     assert all(recipe["notebook"] == "02_train_base" and recipe["steps"] > 0 for recipe in recipes.values())
