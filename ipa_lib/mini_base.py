@@ -143,7 +143,7 @@ def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b:
 
 
 def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
-             kl_weight: float = 1e-5, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
+             kl_weight: float = 1e-8, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
     """Absolute error of pixels and of their edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
