@@ -143,7 +143,7 @@ def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b:
 
 
 def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
-             kl_weight: float = 1e-8, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
+             kl_weight: float, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
     """Absolute error of pixels and of their edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -193,10 +193,11 @@ class ExponentialAverage:
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
 
 def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictures: np.ndarray, steps: int,
-              batch_size: int, seed: int) -> Iterator[dict]:
+              batch_size: int, seed: int, lr: float, kl_weight: float) -> Iterator[dict]:
     """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation.
 
-    The frozen image `encoder` says what matters in a picture beside its pixels.
+    The frozen image `encoder` says what matters in a picture beside its pixels. A greater `kl_weight` gives latents
+    that bear more noise, and coarser pictures.
     """
     encoder.eval().requires_grad_(False)
 
@@ -204,9 +205,9 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
         with half_precision():
-            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator)
+            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, kl_weight)
 
-    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3)
+    yield from fit(vae.train().parameters(), loss_at, steps, lr=lr)
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
 
 
