@@ -16,7 +16,7 @@ TEST := $(VENV)/.ready-test
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 endif
 
-report: $(BASE) tex  ## the report, from data to paper/main.pdf (PROFILE=mini; 15 minutes)
+report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (15 minutes); PROFILE=full is the preprint's own (hours)
 	@scripts/report.sh $(PROFILE)
 
 smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 minutes)
@@ -25,9 +25,8 @@ smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 m
 base: $(BASE)  ## train the mini base model and its judges anew, into models/mini
 	@scripts/snakemake.sh --config profile=mini -- base
 
-paper: tex  ## typeset the paper again from the figures, tables and numbers that are there
-	@scripts/typeset.sh paper/main.tex
-	@echo paper/main.pdf
+paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the published tables (a minute)
+	@scripts/paper.sh full
 
 test: $(TEST) tex  ## the tests (20 minutes)
 	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
@@ -41,8 +40,8 @@ lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
 bench: $(TEST)  ## measure the time and the memory that the README states
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
 
-publish: $(BASE)  ## copy table, notebooks and PDF of a finished run to results/published, which is tracked
-	@scripts/publish.sh $(PROFILE)
+publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full to results/published, which is tracked
+	@scripts/publish.sh full
 
 env: $(BASE)  ## the environment alone, in .venv
 

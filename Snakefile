@@ -5,8 +5,8 @@
 import shlex
 import sys
 
-from ipa_lib import paths, report
-from ipa_lib.config import load_profile
+from ipa_lib import paths, report, runs
+from ipa_lib.config import AXES, load_profile, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
 RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(paths.ROOT)
@@ -16,14 +16,21 @@ BASE = [f"models/mini/{part}" for part in (
     "text_encoder/model.safetensors", "image_encoder/model.safetensors")]
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
-CELLS = [f"{run.name}/n{n}" for run in PROFILE.adapters.values() for n in run.n_refs]
-MAIN = next((run for run in PROFILE.adapters.values() if run.random_n), next(iter(PROFILE.adapters.values())))
-CELLS += [f"{MAIN.name}/n{max(MAIN.n_refs)}-other"]  # a floor, for the run that the paper calls the main one
+CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
 FIGURES = {
-    "08_ablate_n_refs": ["identity_vs_n_refs", "fid_vs_n_refs"],
-    "09_ablate_lambda": ["identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam"],
-    "10_show_samples": ["sample_grid", "failure_cases", "training_curves"],
+    "10_ablate_n_refs": ["identity_vs_n_refs", "fid_vs_n_refs", "fid_vs_count"],
+    "11_ablate_lambda": ["identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam", "tradeoff"],
+    "12_compare_adapters": ["identity_of_adapters"],
+    "13_show_samples": ["sample_grid", "failure_cases", "training_curves"],
 }
+FIGURES["10_ablate_n_refs"] += ["identity_vs_occlusion"] * any("occluded" in cell.prompts for cell in CELLS)
+FIGURES["11_ablate_lambda"] += ["guidance"] * any(cell.guidance is not None for cell in CELLS)
+FIGURES["12_compare_adapters"] += ["copying_vs_identity"] * any(run.target == "shown" for run in RUNS)
+TABLES = ["main_results", "profile", "over_n", "merges", "slots", "each_n", "shown"]
+MAIN = main_run(PROFILE.adapters)
+MAIN_CELL = f"n{max(MAIN.n_refs)}"
+FACTS = [f"{RESULTS}/{file}" for file in (
+    "data.json", "base.json", f"adapters/{MAIN.name}/provenance.json", f"samples/{MAIN.name}/{MAIN_CELL}/settings.json")]
 
 
 def lib(*names):
@@ -35,27 +42,25 @@ def flags(notebook, **values):
     return PROFILE.flags(notebook, profile=PROFILE.name, **values)
 
 
-MAX_REFS = max(n for run in PROFILE.adapters.values() for n in run.n_refs)
+MAX_REFS = max(cell.n_refs for cell in CELLS)
 PEOPLE = {name: value for name, value in PROFILE.values("05_generate").items() if name in ("people", "samples", "seed")}
 
 
 def adapter_flags(wildcards):
     run = PROFILE.adapters[wildcards.adapter]
-    return flags("04_train_adapter", merge=run.merge, slots=run.slots, n_max=run.n_max, random_n=run.random_n, seed=run.seed)
+    return flags("04_train_adapter", random_n=run.random_n, **{axis: getattr(run, axis) for axis in AXES})
 
 
 def cell_flags(wildcards):
-    other = bool(wildcards.other)  # another person's prompts are a floor at the λ of training
-    return flags("05_generate", adapter=wildcards.adapter, n_refs=int(wildcards.n), max_refs=MAX_REFS,
-                 lams=[1.0] if other else list(PROFILE.lams), prompts="other" if other else "own")
+    return flags("05_generate", max_refs=MAX_REFS, **PROFILE.cells[f"{wildcards.adapter}/{wildcards.cell}"].values())
 
 
 wildcard_constraints:
-    adapter=r"[a-z]+-[a-z]+-n\d+r?-s\d+", n=r"\d+", other=r"(-other)?", cell=r"n\d+(-other)?"
+    adapter="|".join(PROFILE.adapters), cell=r"n\d+[^/]*"
 
 
 MADE = [f"{PAPER}/figures/{stem}.pdf" for stems in FIGURES.values() for stem in stems]
-MADE += [f"{PAPER}/numbers.tex", f"{PAPER}/tables/main_results.tex", f"{PAPER}/tables/profile.tex"]
+MADE += [f"{PAPER}/numbers.tex", *(f"{PAPER}/tables/{stem}.tex" for stem in TABLES)]
 
 
 rule all:
@@ -92,9 +97,9 @@ rule train:
 
 rule generate:
     input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", nb="notebooks/05_generate.ipynb",
-           lib=lib("sampling", "galleries")
-    output: f"{RESULTS}/samples/{{adapter}}/n{{n}}{{other}}/index.csv"
-    log: nb=f"{RESULTS}/samples/{{adapter}}/n{{n}}{{other}}/05_generate.ipynb"
+           lib=lib("sampling", "galleries", "identity_sets")
+    output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv")
+    log: nb=f"{RESULTS}/samples/{{adapter}}/{{cell}}/05_generate.ipynb"
     params: flags=cell_flags
     resources: gpu=1
     shell: RUN
@@ -118,44 +123,82 @@ rule ceilings:
     shell: RUN
 
 
+rule slots:
+    input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
+           expand(f"{RESULTS}/samples/{{cell}}/index.csv", cell=PROFILE.cells),
+           nb="notebooks/08_compare_slots.ipynb", lib=lib("evaluation", "adapter", "judges")
+    output: f"{RESULTS}/slots.csv"
+    log: nb=f"{RESULTS}/08_compare_slots.ipynb"
+    params: flags=flags("08_compare_slots")
+    shell: RUN
+
+
+rule counts:
+    input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/index.csv",
+           nb="notebooks/09_count_samples.ipynb", lib=lib("evaluation", "metrics", "judges")
+    output: f"{RESULTS}/counts.csv"
+    log: nb=f"{RESULTS}/09_count_samples.ipynb"
+    params: flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
+    shell: RUN
+
+
 rule table:
-    input: table=expand(f"{RESULTS}/metrics/{{cell}}/table.csv", cell=[*CELLS, "ceilings"]),
-           scores=expand(f"{RESULTS}/metrics/{{cell}}/scores.csv", cell=[*CELLS, "ceilings"])
+    input: table=expand(f"{RESULTS}/metrics/{{cell}}/table.csv", cell=[*PROFILE.cells, "ceilings"]),
+           scores=expand(f"{RESULTS}/metrics/{{cell}}/scores.csv", cell=[*PROFILE.cells, "ceilings"])
     output: table=f"{RESULTS}/table.csv", scores=f"{RESULTS}/scores.csv"
     run:
         report.gather(input.table, output.table)
         report.gather(input.scores, output.scores)
 
 
+rule facts:
+    input: facts=FACTS, costs=expand(f"{RESULTS}/adapters/{{adapter}}/provenance.json", adapter=PROFILE.adapters)
+    output: facts=f"{RESULTS}/facts.json", costs=f"{RESULTS}/costs.csv"
+    run:
+        runs.gather_facts(input.facts, output.facts)
+        runs.gather_costs(input.costs, output.costs)
+
+
 rule over_n_refs:
-    input: rules.table.output, nb="notebooks/08_ablate_n_refs.ipynb", lib=lib("plots", "report", "intervals")
-    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["08_ablate_n_refs"])
-    log: nb=f"{RESULTS}/08_ablate_n_refs.ipynb"
-    params: flags=flags("08_ablate_n_refs")
+    input: rules.table.output, rules.counts.output, nb="notebooks/10_ablate_n_refs.ipynb",
+           lib=lib("plots", "ablations", "intervals")
+    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_ablate_n_refs"])
+    log: nb=f"{RESULTS}/10_ablate_n_refs.ipynb"
+    params: flags=flags("10_ablate_n_refs")
     shell: RUN
 
 
 rule over_lambda:
-    input: rules.table.output, nb="notebooks/09_ablate_lambda.ipynb", lib=lib("plots")
-    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["09_ablate_lambda"])
-    log: nb=f"{RESULTS}/09_ablate_lambda.ipynb"
-    params: flags=flags("09_ablate_lambda")
+    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations")
+    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["11_ablate_lambda"])
+    log: nb=f"{RESULTS}/11_ablate_lambda.ipynb"
+    params: flags=flags("11_ablate_lambda")
+    shell: RUN
+
+
+rule compare_adapters:
+    input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/12_compare_adapters.ipynb",
+           lib=lib("plots", "ablations", "intervals")
+    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["12_compare_adapters"])
+    log: nb=f"{RESULTS}/12_compare_adapters.ipynb"
+    params: flags=flags("12_compare_adapters")
     shell: RUN
 
 
 rule show_samples:
-    input: rules.table.output, nb="notebooks/10_show_samples.ipynb", lib=lib("plots", "galleries", "report")
-    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_show_samples"])
-    log: nb=f"{RESULTS}/10_show_samples.ipynb"
-    params: flags=flags("10_show_samples")
+    input: rules.table.output, nb="notebooks/13_show_samples.ipynb", lib=lib("plots", "galleries", "report")
+    output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
+    log: nb=f"{RESULTS}/13_show_samples.ipynb"
+    params: flags=flags("13_show_samples")
     shell: RUN
 
 
 rule numbers:
-    input: rules.table.output, nb="notebooks/11_write_paper.ipynb", lib=lib("report", "intervals")
-    output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=["main_results", "profile"])
-    log: nb=f"{RESULTS}/11_write_paper.ipynb"
-    params: flags=flags("11_write_paper")
+    input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/14_write_paper.ipynb",
+           lib=lib("report", "ablations", "intervals")
+    output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
+    log: nb=f"{RESULTS}/14_write_paper.ipynb"
+    params: flags=flags("14_write_paper")
     shell: RUN
 
 

@@ -217,6 +217,25 @@ class MultiImageAdapter(nn.Module):
         return {name: str(own.get(name, getattr(self, name))) for name in SETTINGS}
 
 
+# cos(W'_p, W'_q) of the matrices of Equation 6
+@torch.no_grad()
+def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
+    """How alike the slots have become: cosines of their matrices, flattened, float [layers, 2, N, N].
+
+    Layers in the order of `adapter.widths`; 0 is to_k, 1 is to_v.  All are 1 in a new adapter, whose slots start alike:
+    what is below 1 was learned.  A matrix of zeros has cosine 0 with all.  Shared slots: [layers, 2, 1, 1], ones.
+    """
+    stacks = [weight.float().flatten(1) for layer in adapter.layers.values() for weight in (layer.to_k, layer.to_v)]
+    units = [nn.functional.normalize(stack, dim=1) for stack in stacks]  # [N, C·D] each, C the layer's own
+    return torch.stack([unit @ unit.mT for unit in units]).unflatten(0, (-1, 2))
+
+
+def mean_slot_cosine(adapter: MultiImageAdapter) -> float:
+    """The mean of `slot_cosines` over layers, keys, values and pairs of slots p < q; NaN for a single slot."""
+    cosines = slot_cosines(adapter)
+    return cosines[..., *torch.triu_indices(*cosines.shape[-2:], 1)].mean().item()
+
+
 def key(layer: str) -> str:
     """A layer's name as that of a submodule, which may hold no dots: mid_block/attentions/0/…/attn2."""
     return layer.replace(".", "/")

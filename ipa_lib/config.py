@@ -5,11 +5,14 @@ The parameters cell of a notebook is the one place where a default stands.
 
     notebooks:                # by notebook and parameter; checked against the parameters cell
       05_generate: {people: 8}
-    grid:                     # one adapter for each combination of the lists of merge, slots, n_max, seed
+    grid:                     # an adapter for each combination of the lists of merge, slots, order, target, n_max, seed
       - {merge: mean, slots: own, n_max: 4, random_n: true, seed: [0, 1], n_refs: [1, 2, 4]}
-    lams: [0.0, 0.5, 1.0]     # the values of λ at which each adapter generates
+    lams: [0.0, 0.5, 1.0]     # the values of λ at which an adapter generates, unless its entry has `lams` of its own
+    cells:                    # more pictures of adapters of the grid, for side questions: again a product of lists
+      - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [occluded100, reversed], guidance: [1.0, 5.0], lams: [1.0]}
 
-A profile without `grid` or `lams` has those of `mini`. Every mistake is a ValueError of one line.
+A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. Every mistake is a
+ValueError of one line.
 The Snakefile imports this module: no torch and no papermill here.
 """
 
@@ -36,8 +39,13 @@ from .paths import CONFIGS, NOTEBOOKS, ROOT, paper_dir
 
 MERGES = ("mean", "concat", "weighted", "gated", "sum", "average")  # the names of merge.MERGES
 SLOTS = ("own", "shared")
+ORDERS = ("given", "norm")  # which prompt goes to which slot: merge.ORDERS
+TARGETS = ("left_out", "shown")  # shown: among its own prompts, the usual practice
+PROMPTS = ("own", "other", "reversed", "occluded0", "occluded50", "occluded100")  # whose, and in which state
 MAX_PROMPTS = 32  # CelebA has at most 35 pictures of a person
 DEFAULT = "mini"
+AXES = {"merge": None, "slots": "own", "order": "given", "target": "left_out", "n_max": None, "seed": 0}  # of a grid
+CHOICES = {"merge": MERGES, "slots": SLOTS, "order": ORDERS, "target": TARGETS}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class AdapterRun:
-    """One adapter to train for up to `n_max` prompts, and the numbers of prompts at which to judge it."""
+    """One adapter to train for up to `n_max` prompts, and the numbers of prompts and the λ at which to judge it."""
 
     merge: str
     slots: str
@@ -62,15 +70,41 @@ class AdapterRun:
     n_refs: tuple[int, ...]
     order: str = "given"
     projection: str = "linear"
+    target: str = "left_out"
+    lams: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
         """Such as `mean-own-n4r-s0`; `r` says that the number of prompts was random in training.
 
-        An order or a projection other than the default stands in it too: `mean-own-norm-n4r-s0`.
+        An order, a projection or a target other than the default stands in it too: `mean-own-norm-n4r-s0`.
         """
-        others = [value for value in (self.order, self.projection) if value not in ("given", "linear")]
+        settings = (self.order, self.projection, self.target)
+        others = [value for value in settings if value not in ("given", "linear", "left_out")]
         return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Pictures of one adapter, over a sweep of λ."""
+
+    adapter: str
+    n_refs: int
+    lams: tuple[float, ...]
+    prompts: str = "own"
+    guidance: float | None = None  # None: what the profile says
+
+    @property
+    def name(self) -> str:
+        """Such as `n4`, `n4-occluded50` or `n4-w5`: what differs from the usual stands in it."""
+        prompts = f"-{self.prompts}" * (self.prompts != "own")
+        return f"n{self.n_refs}{prompts}" + ("" if self.guidance is None else f"-w{self.guidance:g}")
+
+    def values(self) -> dict[str, object]:
+        """The parameters of 05_generate."""
+        guidance = {} if self.guidance is None else {"guidance": self.guidance}
+        chosen = {"n_refs": self.n_refs, "prompts": self.prompts, "lams": list(self.lams), **guidance}
+        return {"adapter": self.adapter, "cell": self.name, **chosen}
 
 
 @dataclass(frozen=True)
@@ -79,6 +113,7 @@ class Profile:
     notebooks: Mapping[str, Mapping[str, object]]  # notebook stem -> parameter -> value
     adapters: Mapping[str, AdapterRun]  # by AdapterRun.name, in the order of the grid
     lams: tuple[float, ...]
+    cells: Mapping[str, Cell]  # by "adapter/cell", the usual ones first
     folder: Path = NOTEBOOKS
 
     def values(self, notebook: str, **more: object) -> dict[str, object]:
@@ -96,12 +131,21 @@ def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
     path = find_profile(name_or_path)
     settings = _read_yaml(path)
     where = path.name
-    _known("key", settings, ("notebooks", "grid", "lams"), where)
+    _known("key", settings, ("notebooks", "grid", "lams", "cells"), where)
     notebooks = _notebooks(settings.get("notebooks", {}), where, folder)
-    if not {"grid", "lams"} <= settings.keys():
-        settings = _read_yaml(CONFIGS / f"{DEFAULT}.yaml") | settings
-    adapters, lams = _grid(settings["grid"], where), _lams(settings["lams"], where)
-    return Profile(path.stem, notebooks, adapters, lams, folder)
+    default = _read_yaml(CONFIGS / f"{DEFAULT}.yaml")
+    if "grid" not in settings:
+        settings = {key: default[key] for key in ("grid", "cells") if key in default} | settings
+    lams = _all_lams(settings.get("lams", default["lams"]), where)
+    adapters = _grid(settings["grid"], lams, where)
+    cells = [*_usual_cells(adapters), *_more_cells(settings.get("cells", []), adapters, lams, f"{where}: cells")]
+    names = _different([f"{cell.adapter}/{cell.name}" for cell in cells], f"{where}: cells")
+    return Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder)
+
+
+def main_run(adapters: Mapping[str, AdapterRun]) -> AdapterRun:
+    """The one that the paper calls the main adapter: the first of a grid that serves every N, else the first."""
+    return next((run for run in adapters.values() if run.random_n), next(iter(adapters.values())))
 
 
 def profile_names() -> list[str]:
@@ -243,45 +287,86 @@ def _lams(values: object, where: str) -> tuple[float, ...]:
     for lam in lams:
         if lam < 0:
             raise ValueError(f"{where}: lams: expected λ ≥ 0, got {lam}")
-    lams = _different(sorted(lams), f"{where}: lams")
+    return _different(sorted(lams), f"{where}: lams")
+
+
+def _all_lams(values: object, where: str) -> tuple[float, ...]:
+    lams = _lams(values, where)
     if not {0.0, 1.0} <= set(lams):
         raise ValueError(f"{where}: lams: 0 (the floor) and 1 (as trained) were expected among {list(lams)}")
     return lams
 
 
-def _grid(entries: object, where: str) -> dict[str, AdapterRun]:
+def _grid(entries: object, lams: tuple[float, ...], where: str) -> dict[str, AdapterRun]:
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{where}: grid: expected a list of at least one entry, got {entries!r}")
-    runs = [run for i, entry in enumerate(entries) for run in _entry(entry, f"{where}: grid[{i}]")]
+    runs = [run for i, entry in enumerate(entries) for run in _entry(entry, lams, f"{where}: grid[{i}]")]
     _different([run.name for run in runs], f"{where}: grid")
     return {run.name: run for run in runs}
 
 
-def _entry(entry: object, where: str) -> list[AdapterRun]:
+def _entry(entry: object, lams: tuple[float, ...], where: str) -> list[AdapterRun]:
     """One entry of the grid => the product of its lists."""
     entry = _mapping(entry, where)
-    _known("key", entry, ("merge", "slots", "n_max", "random_n", "seed", "n_refs"), where)
+    _known("key", entry, (*AXES, "random_n", "n_refs", "lams"), where)
     if missing := [key for key in ("merge", "n_max") if key not in entry]:
         raise ValueError(f"{where}: {missing[0]} is missing")
-    entry = {"slots": "own", "seed": 0, **entry}
-    axes = [_list(entry[key], f"{where}: {key}") for key in ("merge", "slots", "n_max", "seed")]
+    lams = _lams(entry["lams"], where) if "lams" in entry else lams
     random_n = convert(entry.get("random_n", False), "bool", f"{where}: random_n")
-    return [_run(*values, random_n, entry.get("n_refs"), where) for values in product(*axes)]
+    axes = [_list(entry.get(key, default), f"{where}: {key}") for key, default in AXES.items()]
+    points = [dict(zip(AXES, values, strict=True)) for values in product(*axes)]
+    return [_run(point, random_n, entry.get("n_refs"), lams, where) for point in points]
 
 
 def _list(value: object, where: str) -> tuple:
     return _different(value if isinstance(value, list) else [value], where)
 
 
-def _run(merge, slots, n_max, seed, random_n, n_refs, where: str) -> AdapterRun:
-    _one_of(merge, MERGES, f"{where}: merge")
-    _one_of(slots, SLOTS, f"{where}: slots")
-    _within(n_max, 1, MAX_PROMPTS, f"{where}: n_max")
-    _within(seed, 0, 2**31 - 1, f"{where}: seed")
-    counts = [n_max] if n_refs is None else convert(n_refs, "list[int]", f"{where}: n_refs")
+def _run(point: dict, random_n: bool, n_refs: object, lams: tuple[float, ...], where: str) -> AdapterRun:
+    for key, known in CHOICES.items():
+        _one_of(point[key], known, f"{where}: {key}")
+    _within(point["n_max"], 1, MAX_PROMPTS, f"{where}: n_max")
+    _within(point["seed"], 0, 2**31 - 1, f"{where}: seed")
+    counts = _counts([point["n_max"]] if n_refs is None else n_refs, point["n_max"], where)
+    return AdapterRun(**point, random_n=random_n, n_refs=counts, lams=lams)
+
+
+def _counts(values: object, most: int, where: str) -> tuple[int, ...]:
+    counts = convert(values if isinstance(values, list) else [values], "list[int]", f"{where}: n_refs")
     for count in counts:
-        _within(count, 1, n_max, f"{where}: n_refs")
-    return AdapterRun(merge, slots, n_max, random_n, seed, _different(counts, f"{where}: n_refs"))
+        _within(count, 1, most, f"{where}: n_refs")
+    return _different(counts, f"{where}: n_refs")
+
+
+def _usual_cells(adapters: Mapping[str, AdapterRun]) -> list[Cell]:
+    """Every adapter with the prompts of the people themselves, and a floor for the main one: another person's."""
+    main = main_run(adapters)
+    usual = [Cell(run.name, n, run.lams) for run in adapters.values() for n in run.n_refs]
+    return [*usual, Cell(main.name, max(main.n_refs), (1.0,), "other")]
+
+
+def _more_cells(entries: object, adapters: Mapping[str, AdapterRun], lams: tuple[float, ...], where: str) -> list[Cell]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: expected a list, got {entries!r}")
+    return [cell for i, entry in enumerate(entries) for cell in _cells(entry, adapters, lams, f"{where}[{i}]")]
+
+
+def _cells(entry: object, adapters: Mapping[str, AdapterRun], lams: tuple[float, ...], where: str) -> list[Cell]:
+    """One entry of `cells` => the product of its lists."""
+    entry = _mapping(entry, where)
+    _known("key", entry, ("adapters", "n_refs", "prompts", "guidance", "lams"), where)
+    if missing := [key for key in ("adapters", "n_refs") if key not in entry]:
+        raise ValueError(f"{where}: {missing[0]} is missing")
+    names = _list(entry["adapters"], f"{where}: adapters")
+    _known("adapter", names, adapters, where)
+    counts = _counts(entry["n_refs"], min(adapters[name].n_max for name in names), where)
+    kinds = _list(entry.get("prompts", "own"), f"{where}: prompts")
+    for kind in kinds:
+        _one_of(kind, PROMPTS, f"{where}: prompts")
+    weights = [None] if "guidance" not in entry else _list(entry["guidance"], f"{where}: guidance")
+    weights = [w if w is None else convert(w, "float", f"{where}: guidance") for w in weights]
+    lams = _lams(entry["lams"], where) if "lams" in entry else lams
+    return [Cell(name, n, lams, kind, w) for name, n, kind, w in product(names, counts, kinds, weights)]
 
 
 # --- the checks ---
@@ -332,8 +417,8 @@ def main(arguments: list[str]) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    for name, run in profile.adapters.items():
-        print(f"{name}: N = {', '.join(map(str, run.n_refs))}; λ = {', '.join(map(str, profile.lams))}")
+    for name, cell in profile.cells.items():
+        print(f"{name}: λ = {', '.join(map(str, cell.lams))}")
     print((paper_dir(profile.name) / "main.pdf").relative_to(ROOT))
     return 0
 

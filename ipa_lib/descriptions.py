@@ -16,13 +16,15 @@ COLOURS = {
     "teal": (50, 150, 150), "blue": (50, 80, 190), "purple": (125, 60, 160), "pink": (215, 110, 165),
     "brown": (115, 75, 45), "gray": (130, 130, 130), "black": (35, 35, 35), "white": (225, 225, 225),
 }  # fmt: skip
-SKINS = {"very pale": 215, "pale": 195, "tan": 165, "brown": 125, "dark brown": 90, "very dark": 0}  # least mean of red and green
+# least mean of red and green
+SKINS = {"very pale": 215, "pale": 195, "tan": 165, "brown": 125, "dark brown": 90, "very dark": 0}
 
 # A factor in the lowest and in the highest third of its range has a word; between them there is nothing to say.
 OF_THE_FACE = {
     "face_width": ("narrow face", "wide face", 0.205, 0.262), "face_height": ("short face", "long face", 0.275, 0.315),
     "jaw": ("slim jaw", "strong jaw", 0.68, 1.0), "volume": ("flat hair", "thick hair", 0.03, 0.07),
-    "brow_thickness": ("thin brows", "thick brows", 0.007, 0.024), "brow_slope": ("sad brows", "angry brows", -0.3, 0.3),
+    "brow_thickness": ("thin brows", "thick brows", 0.007, 0.024),
+    "brow_slope": ("sad brows", "angry brows", -0.3, 0.3),
 }  # fmt: skip
 OF_THE_EYES = {
     "eye_size": ("small eyes", "large eyes", 0.042, 0.062), "eye_slant": ("drooping eyes", "slanted eyes", -0.28, 0.28),
@@ -30,7 +32,8 @@ OF_THE_EYES = {
     "eye_openness": ("narrow eyes", "open eyes", 0.45, 0.85),
 }  # fmt: skip
 OF_THE_MOUTH = {
-    "mouth_width": ("small mouth", "wide mouth", 0.058, 0.105), "lip_fullness": ("thin lips", "full lips", 0.009, 0.026),
+    "mouth_width": ("small mouth", "wide mouth", 0.058, 0.105),
+    "lip_fullness": ("thin lips", "full lips", 0.009, 0.026),
     "nose_width": ("narrow nose", "broad nose", 0.022, 0.05),
 }  # fmt: skip
 OF_THE_PICTURE = {

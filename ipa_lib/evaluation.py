@@ -15,13 +15,16 @@ import pandas as pd
 
 from . import intervals, metrics
 from .celeba import load_pictures
+from .galleries import read_index, read_pictures
 from .judges import Judged, Judges, mentioned
 from .paths import atomic
 
-KEYS = ("profile", "adapter", "merge", "slots", "n_max", "random_n", "seed", "n_refs", "lam", "guidance")
+ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "n_max", "random_n", "seed")
+KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
 TABLE_COLUMNS = (*KEYS, "metric", "value", "low", "high", "count", "judge")
 SCORES = ("identity", "top1", "text", "copying")
-SCORE_COLUMNS = ("adapter", "seed", "n_refs", "lam", "person", "sample", *SCORES)
+SCORE_KEYS = ("adapter", "seed", "cell", "n_refs", "lam")
+SCORE_COLUMNS = (*SCORE_KEYS, "person", "sample", *SCORES)
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,15 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, s
                      held_out, seen.features, person, judges.identity_name, judges.attribute_name)
 
 
-def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int, n_refs: int) -> list:
-    """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`."""
+def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int, settings: Mapping,
+                  ) -> list | None:
+    """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`.
+
+    settings: a gallery's `n_refs` and `prompts`. None where prompts were drawn anew: they are no pictures of the set.
+    """
+    if settings["prompts"].startswith("occluded"):
+        return None
+    n_refs = settings["n_refs"]
     sets, paths = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")["path"]
     used = [file for prompts in sets["prompts"] for file in prompts[:n_refs]]
     return list(judges.look(load_pictures(paths.loc[used], size)).identity.reshape(len(sets), n_refs, -1))
@@ -69,9 +79,10 @@ def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, si
 
 def cell_keys(settings: Mapping) -> dict:
     """Leading columns of the table from a gallery's settings; another person's prompts are the reference `other`."""
-    if settings["prompts"] == "own":
+    if settings["prompts"] != "other":
         return {name: settings[name] for name in KEYS if name in settings}
-    return {name: settings[name] for name in ("profile", "n_refs", "guidance")} | {"adapter": settings["prompts"]}
+    keys = ("profile", "cell", "prompts", "n_refs", "guidance")
+    return {name: settings[name] for name in keys} | {"adapter": "other"}
 
 
 def write(folder: Path, rows: Iterable[Mapping], scores: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -105,7 +116,7 @@ def evaluate_cell(
     scores = sample_scores(judged, reference, prompts)
     found = {**_mean_rows(scores, 10 * resamples), **_set_rows(judged, reference, resamples)}
     rows = [_row(keys, reference, metric, interval, len(scores)) for metric, interval in found.items()]
-    return rows, scores.assign(**{k: keys.get(k, np.nan) for k in SCORE_COLUMNS[:4]})[list(SCORE_COLUMNS)]
+    return rows, scores.assign(**{k: keys.get(k, np.nan) for k in SCORE_KEYS})[list(SCORE_COLUMNS)]
 
 
 def sample_scores(judged: Judged, reference: Reference, prompts: Sequence | None = None) -> pd.DataFrame:
@@ -122,6 +133,55 @@ def sample_scores(judged: Judged, reference: Reference, prompts: Sequence | None
         text=metrics.attribute_agreement(judged.attribute_logits, reference.wanted),
         copying=np.nan if prompts is None else metrics.nearest_prompt(judged.identity, prompts),
     )
+
+
+def over_counts(judged: Judged, reference: Reference, counts: Sequence[int], draws: int = 20, seed: int = 0,
+                ) -> pd.DataFrame:
+    """FID and KID of fewer samples than there are: columns metric, count, value, low, high.
+
+    At each of `counts` below S: mean and 95 % of `draws` random subsets, each against as many real pictures of the same
+    people. Last all S samples, without a spread.
+    """
+    rng, whole = np.random.default_rng(seed), len(reference.person)
+    smaller = {count: draws for count in sorted(counts) if count < whole}
+    found = [_at_count(judged, reference, count, times, rng) for count, times in {**smaller, whole: 1}.items()]
+    return pd.DataFrame(sum(found, []))
+
+
+def _at_count(judged: Judged, reference: Reference, count: int, draws: int, rng: np.random.Generator) -> list[dict]:
+    subsets = [rng.permutation(len(reference.person))[:count] for _ in range(draws)]
+    pairs = [_real_and_drawn(judged, reference, rows) for rows in subsets]
+    values = {"fid": [metrics.fid(*pair) for pair in pairs], "kid": [metrics.kid(*pair)[0] for pair in pairs]}
+    ends = {name: np.quantile(found, [0.025, 0.975]) for name, found in values.items()}
+    return [{"metric": name, "count": count, "value": np.mean(found), "low": ends[name][0], "high": ends[name][1]}
+            for name, found in values.items()]
+
+
+def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    real = matched_rows(reference.real_person, reference.person[rows])
+    return np.asarray(reference.real_features)[real], np.asarray(judged.features)[rows]
+
+
+def order_change(judges: Judges, turned: Path, lam: float = 1.0) -> float:
+    """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
+
+    `turned` is a gallery such as `n4-reversed`, with the usual one, `n4`, beside it. ValueError where the samples of
+    the two are not the same people, targets and noise.
+    """
+    usual = turned.with_name(turned.name.removesuffix("-reversed"))
+    (a, turned_keys), (b, usual_keys) = (_identities(judges, folder, lam) for folder in (turned, usual))
+    if turned_keys != usual_keys:
+        raise ValueError(f"{turned}: other samples than in {usual.name}; run notebooks/05_generate.ipynb again")
+    return float(1 - (a * b).sum(-1).mean())
+
+
+def _identities(judges: Judges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
+    """Identity embeddings of unit length [S,D] of a gallery at one λ, and the (person, sample, target) of each."""
+    index, _ = read_index(folder)
+    index = index[np.isclose(index["lam"], lam)]
+    embeds = judges.look(read_pictures(folder, index)).identity
+    unit = embeds / np.linalg.norm(embeds, axis=-1, keepdims=True)
+    return unit, index[["person", "sample", "target"]].to_numpy().tolist()
 
 
 def matched_rows(real_person, sample_person, seed: int = 0) -> np.ndarray:

@@ -5,11 +5,13 @@ M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches
 [patches,E] of the image encoder, which a resampler takes.
 """
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as new_sha256
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,6 +20,8 @@ from tqdm.auto import tqdm
 from .backbone import Backbone, embed_pictures, encode_captions, encode_pictures, no_picture
 from .captions import EMPTY, captions
 from .celeba import load_pictures
+from .identity_sets import occluded_prompts
+from .mini_celeba import redrawn
 from .paths import atomic, sha256
 
 ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
@@ -44,6 +48,22 @@ class Features:
     def to(self, device: torch.device | str) -> "Features":
         """The same on another device."""
         return Features(**{name: tensor.to(device) for name, tensor in asdict(self).items()})
+
+
+def occluded(features: Features, backbone: Backbone, folder: Path, sets: pd.DataFrame, prompts: str, n_refs: int,
+             ) -> Features:
+    """Features of the drawn `folder` whose embeddings of prompts are of pictures drawn anew, as "occluded50" asks.
+
+    `sets` as `identity_sets.evaluation_sets` gives them. Other words than occluded… leave everything as it is.
+    """
+    chosen = occluded_prompts(sets, prompts, n_refs)  # [S,n]
+    if chosen is None:
+        return features
+    rows = np.array([row[:n_refs] for row in sets["prompts"]])
+    rows, first = np.unique(rows, return_index=True)  # samples of a person share their prompts
+    embeds = features.embeds.clone()
+    embeds[rows] = embed_pictures(backbone, redrawn(folder, rows, chosen.ravel()[first]), patches=embeds.ndim == 3)
+    return replace(features, embeds=embeds)
 
 
 def data_hash(pictures: pd.DataFrame) -> str:
@@ -73,8 +93,16 @@ def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, fold
     with atomic(folder / "features.safetensors") as file:
         save_file({name: tensor.contiguous() for name, tensor in asdict(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
-        file.write_text(json.dumps(key | {"sha256": sha256(folder / "features.safetensors")}, indent=1) + "\n")
+        more = {"sha256": sha256(folder / "features.safetensors"), "base": os.path.relpath(base, folder)}
+        file.write_text(json.dumps(key | more, indent=1) + "\n")
     return features
+
+
+def base_of(folder: Path) -> Path:
+    """The Stable Diffusion folder that a cache was made with. ValueError where there is no cache."""
+    if "base" not in (manifest := read_manifest(folder)):
+        raise ValueError(f"{folder}: no cached features here; run notebooks/03_cache_features.ipynb")
+    return (folder / manifest["base"]).resolve()
 
 
 def load_features(pictures: pd.DataFrame, base: Path, folder: Path, size: int, patches: bool = False) -> Features:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ipa_lib.config import PROMPTS, TARGETS
 from ipa_lib.paths import sha256
 
 EPOCH, STEP, PERSON, ORDER = range(4)  # one stream of random numbers for each kind of choice
@@ -81,20 +82,30 @@ class LeaveOneOutSets(Dataset):
     target [B]; refs [B, n_max]; mask [B, n_max] bool, True where a prompt is present: the first n slots,
     n = n_max or, with `random_n`, uniform in 1…n_max for each sample. A masked slot repeats refs[:, 0].
     An epoch visits every person once, in an order of its own. A pure function of (seed, step), for
-    `DataLoader(sets, batch_size=None)`. ValueError where an argument is out of range or somebody has fewer
-    than n_max + 1 pictures.
+    `DataLoader(sets, batch_size=None)`.
+
+    `target`: "left_out" as in equation (4): n + 1 pictures are drawn, and one of them is target and no prompt.
+    "shown" is what published training code does, where the prompt is the target's own picture: n are drawn, all are
+    prompts, and one of them is the target as well (for n = 1, the prompt itself). The loss then falls by copying that
+    prompt, pose and light included; equation (4) asks for what the pictures of a person share. How much copying
+    the usual practice teaches is question (g) of the paper.
+
+    ValueError where an argument is out of range or somebody has fewer than n_max + 1 pictures, also where n_max would
+    do: both kinds learn from the same people.
     """
 
-    def __init__(
-        self, groups: Groups, n_max: int, batch_size: int, steps: int, seed: int, random_n: bool = False
-    ):
+    # "shown": one raw_image of `MyDataset` becomes both `image` and `clip_image` in
+    # https://github.com/tencent-ailab/IP-Adapter/blob/main/tutorial_train.py
+    def __init__(self, groups: Groups, n_max: int, batch_size: int, steps: int, seed: int, random_n: bool = False,
+                 target: str = "left_out"):  # fmt: skip
+        _check_word("target", target, TARGETS)
         _check_at_least("batch_size", batch_size, 1)
         _check_at_least("steps", steps, 0)
         _check_seed(seed)
         _check_enough(groups, n_max)
         self.people, self.rows = sorted(groups.rows), groups.rows
         self.n_max, self.batch_size, self.steps = n_max, batch_size, steps
-        self.seed, self.random_n = seed, random_n
+        self.seed, self.random_n, self.target = seed, random_n, target
 
     def __len__(self) -> int:
         return self.steps
@@ -117,11 +128,11 @@ class LeaveOneOutSets(Dataset):
 
     def _draw(self, person: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n = int(rng.integers(1, self.n_max, endpoint=True)) if self.random_n else self.n_max
-        drawn = rng.choice(self.rows[person], n + 1, replace=False)
-        removed = rng.integers(n + 1)  # the target is any of them with equal chance
-        refs = np.delete(drawn, removed)
+        drawn = rng.choice(self.rows[person], n + (self.target == "left_out"), replace=False)
+        chosen = rng.integers(len(drawn))  # the target is any of them with equal chance
+        refs = np.delete(drawn, chosen) if self.target == "left_out" else drawn
         mask = np.arange(self.n_max) < n
-        return drawn[removed], np.where(mask, np.resize(refs, self.n_max), refs[0]), mask
+        return drawn[chosen], np.where(mask, np.resize(refs, self.n_max), refs[0]), mask
 
 
 def evaluation_sets(
@@ -146,15 +157,39 @@ def evaluation_sets(
     return pd.DataFrame(sum(sets, []))
 
 
-def with_prompts(sets: pd.DataFrame, prompts: str) -> pd.DataFrame:
-    """Evaluation sets with their "own" prompts, or with those of the next person: what a picture of an "other" gives.
+def with_prompts(sets: pd.DataFrame, prompts: str, n_refs: int | None = None) -> pd.DataFrame:
+    """Evaluation sets with the prompts that a word of `PROMPTS` names.
 
-    Targets, held-out pictures and so captions and noise stay. ValueError for any other word, or for one person.
+    "other": those of the next person, what a picture of somebody else gives. "reversed": the first `n_refs`, the ones
+    that are used, in reversed order. "own" and the occluded ones: as they are; which pictures are drawn anew is said by
+    `occluded_prompts`. Targets, held-out pictures and so captions and noise stay.
+    ValueError for any word else, for "other" with one person, and for "reversed" unless `n_refs` is of 1 … n_max.
     """
-    if prompts not in ("own", "other"):
-        raise ValueError(f"prompts = {prompts!r}; own or other was expected")
-    if prompts == "own":
-        return sets
+    _check_word("prompts", prompts, PROMPTS)
+    if prompts == "other":
+        return _with_others(sets)
+    if prompts == "reversed":
+        n = _check_n_refs(sets, n_refs)
+        return sets.assign(prompts=[rows[:n][::-1] + rows[n:] for rows in sets["prompts"]])
+    return sets
+
+
+def occluded_prompts(sets: pd.DataFrame, prompts: str, n_refs: int) -> np.ndarray | None:
+    """Which of the first `n_refs` prompts of each row of `sets` are to have an occluder: bool [S, n_refs].
+
+    "occluded0" none, "occluded100" all; "occluded50" every other one, beginning with an occluded one for every second
+    person in the order of `sets`, so that half of the people have one in each slot, at N = 1 too. The same for all
+    samples of a person. None for the other words of `PROMPTS`, whose pictures are taken as they are stored.
+    ValueError for any word else and for `n_refs` not of 1 … n_max.
+    """
+    _check_word("prompts", prompts, PROMPTS)
+    n = _check_n_refs(sets, n_refs)
+    turn = np.add.outer(pd.factorize(sets["person"])[0], np.arange(n))  # [S, N] place of the person + slot
+    choices = {"occluded0": turn < 0, "occluded50": turn % 2 == 0, "occluded100": turn >= 0}
+    return choices.get(prompts)
+
+
+def _with_others(sets: pd.DataFrame) -> pd.DataFrame:
     people = list(sets["person"].unique())
     if len(people) < 2:
         raise ValueError("prompts = 'other' needs at least 2 people")
@@ -185,6 +220,18 @@ def _check_enough(groups: Groups, n_max: int) -> None:
     person, rows = min(groups.rows.items(), key=lambda item: len(item[1]))
     if len(rows) <= n_max:
         raise ValueError(f"n_max = {n_max} needs {n_max + 1} pictures; person {person} has {len(rows)}")
+
+
+def _check_n_refs(sets: pd.DataFrame, n_refs: int | None) -> int:
+    n_max = min(map(len, sets["prompts"]))
+    if n_refs is None or not 1 <= n_refs <= n_max:
+        raise ValueError(f"n_refs = {n_refs}; 1 to {n_max} was expected, so many prompts are set aside")
+    return n_refs
+
+
+def _check_word(name: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise ValueError(f"{name} = {word!r}; one of {', '.join(known)} was expected")
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

@@ -30,10 +30,10 @@ from transformers import (
 )
 
 from .paths import atomic
-from .training import denoising_loss, fit, step_generator
+from .training import Legs, denoising_loss, fit, step_generator
 
 SIZE = 64              # side of a picture, pixels
-LATENT_CHANNELS = 16   # of 8 × 8 latents: four times SD's, because identity is lost in the autoencoder first
+LATENT_CHANNELS = 4    # of 16 × 16 latents: 8 × 8 lose the mouth
 TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
@@ -43,18 +43,21 @@ MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
 # --- the networks -------------------------------------------------------------------------------------------------
 
 def new_vae() -> AutoencoderKL:
-    """Autoencoder, 64 × 64 × 3 to 8 × 8 × 16."""
-    return AutoencoderKL(
-        block_out_channels=(24, 48, 96, 96), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, sample_size=SIZE)
+    """Autoencoder, 64 × 64 × 3 to 16 × 16 × 4; its posterior starts narrow, or the decoder would see noise alone."""
+    vae = AutoencoderKL(
+        block_out_channels=(24, 48, 96), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, sample_size=SIZE)
+    torch.nn.init.constant_(vae.quant_conv.bias[LATENT_CHANNELS:], -6)  # the logarithm of the variance
+    return vae
 
 
 def new_unet() -> UNet2DConditionModel:
-    """U-Net with cross-attention at both resolutions, 8 × 8 and 4 × 4: seven layers for the adapter."""
+    """U-Net over 16 × 16 latents, with cross-attention at 8 × 8 and 4 × 4: seven layers for the adapter."""
+    attentive_down, attentive_up = ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2
     return UNet2DConditionModel(
-        sample_size=SIZE // 8, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
-        block_out_channels=(64, 128), down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2, cross_attention_dim=TEXT_WIDTH, attention_head_dim=4)
+        sample_size=SIZE // 4, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
+        block_out_channels=(40, 80, 128), norm_num_groups=8, down_block_types=("DownBlock2D", *attentive_down),
+        up_block_types=(*attentive_up, "UpBlock2D"), cross_attention_dim=TEXT_WIDTH, attention_head_dim=4)
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -99,7 +102,7 @@ def new_image_processor() -> CLIPImageProcessorPil:
                                  image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
-# Radosavovic et al. 2020, https://arxiv.org/abs/2003.13678: a stem of stride 2 without pooling, which still sees a smile
+# Radosavovic et al. 2020, https://arxiv.org/abs/2003.13678: a stem of stride 2, no pooling, still sees a smile
 def new_judge(widths: Sequence[int], depths: Sequence[int], outputs: int) -> RegNetForImageClassification:
     """RegNet whose `logits` are the judge's `outputs`; one width and one depth a stage."""
     return RegNetForImageClassification(RegNetConfig(
@@ -143,8 +146,8 @@ def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b:
 
 
 def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
-             kl_weight: float, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
-    """Absolute error of pixels and of their edges, perceptual error, and a small KL term for latents near unit scale."""
+             kl_weight: float = 1e-6, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
+    """Absolute error of pixels and of edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
     decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()                     # [B,3,H,W]
@@ -178,11 +181,11 @@ class ExponentialAverage:
     def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
         self.parameters = [p for module in modules for p in module.parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
-        self.decay, self.updates = decay, 0
+        self.decay = decay
 
-    def update(self) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+    def update(self, step: int) -> None:
+        """After step 0, 1, …: the first ones count more, so that the first weights are soon forgotten."""
+        decay = min(self.decay, (2 + step) / (11 + step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
     def copy_to_modules(self) -> None:
@@ -193,11 +196,10 @@ class ExponentialAverage:
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
 
 def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictures: np.ndarray, steps: int,
-              batch_size: int, seed: int, lr: float, kl_weight: float) -> Iterator[dict]:
+              batch_size: int, seed: int, legs: Legs | None = None) -> Iterator[dict]:
     """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation.
 
-    The frozen image `encoder` says what matters in a picture beside its pixels. A greater `kl_weight` gives latents
-    that bear more noise, and coarser pictures.
+    The frozen image `encoder` says what matters in a picture beside its pixels.
     """
     encoder.eval().requires_grad_(False)
 
@@ -205,9 +207,9 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
         with half_precision():
-            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, kl_weight)
+            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator)
 
-    yield from fit(vae.train().parameters(), loss_at, steps, lr=lr)
+    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, legs=legs)
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
 
 
@@ -219,7 +221,7 @@ def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
 
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
                     rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
-                    attributes: torch.Tensor | None = None) -> Iterator[dict]:
+                    attributes: torch.Tensor | None = None, legs: Legs | None = None) -> Iterator[dict]:
     """Streams a network that knows people apart: `people` × 4 pictures a step, contrastive over persons.
 
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
@@ -235,13 +237,15 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
                 return loss
             return loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
 
-    yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05)
+    yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
+                   legs=legs)
     for module in modules:
         module.eval()
 
 
 def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
-                attributes: torch.Tensor, steps: int, batch_size: int, seed: int) -> Iterator[dict]:
+                attributes: torch.Tensor, steps: int, batch_size: int, seed: int, legs: Legs | None = None,
+                ) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
     def loss_at(step: int) -> torch.Tensor:
         generator = step_generator(seed, step)
@@ -250,16 +254,17 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
             logits = judge(to_input(pictures[rows.numpy()], generator)).logits
         return judge_loss(logits, kinds[rows], attributes[rows])
 
-    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05)
+    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, legs=legs)
     judge.eval()
 
 
 def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
-               drop_text: float = 0.1) -> Iterator[dict]:
+               drop_text: float = 0.1, legs: Legs | None = None) -> Iterator[dict]:
     """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
-    One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability `drop_text`; the networks end as their moving average.
+    One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability
+    `drop_text`; the networks end as their moving average.
     """
     average = ExponentialAverage(unet, text_encoder)
 
@@ -273,9 +278,7 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         return denoising_loss(unet, scheduler, latents[rows], text, generator)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
-    for record in fit(parameters, loss_at, steps, lr=1e-3):
-        average.update()
-        yield record
+    yield from fit(parameters, loss_at, steps, lr=1e-3, legs=legs, average=average.average, after_step=average.update)
     average.copy_to_modules()
     unet.eval(), text_encoder.eval()
 
@@ -287,19 +290,19 @@ def half_precision() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
 
 
-def finish(models: dict[str, torch.nn.Module], folder: Path, stream: Iterator[dict], recipe: dict,
+def finish(models: dict[str, torch.nn.Module], folder: Path, training: Callable[..., Iterator[dict]], recipe: dict,
            train: bool = True) -> pd.DataFrame:
-    """Runs `stream` to its end and saves each of `models` (name -> module) as float16 safetensors in `folder/name`.
+    """Runs `training(legs=…)` to its end and saves each of `models` (name -> module) as float16 in `folder/name`.
 
-    A part that is there by the very same `recipe` is left as it is, and with `train=False` so is any other. Returns
-    the training log {step, loss, lr}, thinned to 200 rows; empty where nothing is known.
+    A part that is there by the very same `recipe` is left as it is, and with `train=False` so is any other; one that
+    was interrupted goes on. Returns the log {step, loss, lr}, thinned to 200 rows; empty where nothing is known.
     """
     recipe_file = folder / f"{next(iter(models))}.json"
     made = json.loads(recipe_file.read_text()) if recipe_file.is_file() else {"log": []}
     if not train or all(made.get(key) == value for key, value in recipe.items()):
         return pd.DataFrame(made["log"])
-    start = time.monotonic()
-    log = list(tqdm(stream, total=recipe["steps"], desc=recipe_file.stem, mininterval=5))
+    start, legs = time.monotonic(), Legs(recipe_file.with_suffix(".state"), recipe)
+    log = list(tqdm(training(legs=legs), total=recipe["steps"], desc=recipe_file.stem, mininterval=5))
     for name, model in models.items():
         save_part(model, folder / name)
     made = recipe | {"seconds": round(time.monotonic() - start), "log": log[:: max(1, len(log) // 200)]}

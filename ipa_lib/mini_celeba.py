@@ -10,14 +10,18 @@ pure function of (seed, person, picture, size).  Attributes say what can be seen
 - a beard that covers the cheeks: No_Beard false, Mustache true; a goatee (chin only): No_Beard false,
   Mustache false; a mustache alone: No_Beard true, Mustache true.  Red hair is none of CelebA's four colours.
 
+`redrawn` gives pictures of a drawn folder anew with a given occluder, all other factors equal.
+
 Lengths are shares of the picture's width, measured from the centre of the head, x to the right and y down.
 """
 
 import functools
+import io
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +34,7 @@ VERSION = 2  # of the drawing; a folder drawn by another version is refused
 SUPERSAMPLING = 4  # shapes are drawn this many times larger, then averaged down
 CHUNK = 256  # pictures a task of a worker
 STAMP = "mini_celeba.json"
+JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}  # no colour is shared between pixels
 
 ATTRIBUTES = tuple(
     "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair "
@@ -242,6 +247,11 @@ def occluder(seed: int, person: int, picture: int) -> str:
     return _pick(_rng(2, seed, person, picture), OCCLUDERS)
 
 
+def other_occluder(seed: int, person: int, picture: int) -> str:
+    """What covers the face where this picture is to have an occluder and has none; as frequent as in `OCCLUDERS`."""
+    return _pick(_rng(5, seed, person, picture), {name: share for name, share in OCCLUDERS.items() if name != "none"})
+
+
 def nuisance_factors(seed: int, person: int, picture: int) -> Nuisance:
     """The factors of one picture; raises ValueError for negative numbers."""
     rng = _rng(3, seed, person, picture)
@@ -261,6 +271,14 @@ def nuisance_factors(seed: int, person: int, picture: int) -> Nuisance:
         shirt=_any_colour(rng), collar=int(rng.integers(3)),
         necktie=bool(rng.random() < 0.1), necklace=bool(rng.random() < 0.1),
     )  # fmt: skip
+
+
+def with_occluder(seed: int, person: int, picture: int, occluded: bool) -> Nuisance:
+    """`nuisance_factors` with an occluder, the picture's own or that of `other_occluder`, or without one."""
+    nuisance = nuisance_factors(seed, person, picture)
+    if occluded == (nuisance.occluder != "none"):
+        return nuisance
+    return replace(nuisance, occluder=other_occluder(seed, person, picture) if occluded else "none")
 
 
 # ---- attributes ----------------------------------------------------------------------------------
@@ -826,14 +844,63 @@ def drawn_factors(root: str | Path) -> list[tuple[Identity, Nuisance]]:
 
     Raises FileNotFoundError where nothing of this kind was drawn, ValueError for an unfinished or older drawing.
     """
+    stamp = _read_stamp(root)
+    seed, order = stamp["seed"], file_order(stamp["people"], stamp["pictures"], stamp["seed"]).tolist()
+    return [(identity_factors(seed, person), nuisance_factors(seed, person, picture)) for person, picture in order]
+
+
+def _read_stamp(root: str | Path) -> dict:
     path = Path(root) / STAMP
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; a folder of mini-CelebA was expected")
     stamp = json.loads(path.read_text())
     if not stamp["finished"] or stamp["version"] != VERSION:
         raise ValueError(f"{path}: version {VERSION}, finished, was expected; found {stamp}")
-    seed, order = stamp["seed"], file_order(stamp["people"], stamp["pictures"], stamp["seed"]).tolist()
-    return [(identity_factors(seed, person), nuisance_factors(seed, person, picture)) for person, picture in order]
+    return stamp
+
+
+def redrawn(root: str | Path, rows: Sequence[int], occluded: Sequence[bool]) -> np.ndarray:
+    """Pictures of a folder that `write_mini_celeba` finished, each with or without an occluder: uint8 [S, H, W, 3].
+
+    `rows` [S]: rows of `celeba.read_celeba`'s table, in any order, also repeated.  `occluded` [S]: True gives a picture
+    its own occluder, or that of `other_occluder` where it has none; False takes it off, and what it hid can be seen.
+    Pose, light, background and all else are equal, and one that is already as asked equals the stored file to the byte.
+    Raises ValueError for a folder not drawn, not of this version or without some of its pictures, and for foreign rows.
+    """
+    seed, size, order = _drawn_order(Path(root))
+    rows, occluded = np.asarray(rows, np.int64), np.asarray(occluded, bool)
+    _check_rows(rows, occluded, len(order))
+    pictures = np.empty((len(rows), size, size, 3), np.uint8)
+    for drawn, (person, picture), worn in zip(pictures, order[rows].tolist(), occluded.tolist(), strict=True):
+        nuisance = with_occluder(seed, person, picture, worn)
+        drawn[:] = _through_jpeg(render(identity_factors(seed, person), nuisance, size))
+    return pictures
+
+
+def _check_rows(rows: np.ndarray, occluded: np.ndarray, count: int) -> None:
+    if rows.ndim != 1 or rows.shape != occluded.shape:
+        raise ValueError(f"rows {list(rows.shape)}, occluded {list(occluded.shape)}: one each a picture was expected")
+    if (foreign := (rows < 0) | (rows >= count)).any():
+        raise ValueError(f"rows: 0 to {count - 1} was expected, got {rows[foreign][0]}")
+
+
+def _drawn_order(root: Path) -> tuple[int, int, np.ndarray]:
+    """Seed, size and the (person, picture) of each row [rows, 2] of a folder that holds all of its pictures."""
+    if not (root / STAMP).is_file():
+        raise ValueError(f"{root}: no {STAMP} in it; only drawn faces can be drawn anew with another occluder")
+    stamp = _read_stamp(root)
+    order = file_order(stamp["people"], stamp["pictures"], stamp["seed"])
+    here = set(os.listdir(root / "img_align_celeba"))
+    if missing := [name for name in map(_file_name, range(len(order))) if name not in here]:
+        raise ValueError(f"{root}: {len(missing)} of {len(order)} pictures are missing, such as {missing[0]}, "
+                         "so that rows are not those of the drawing")
+    return stamp["seed"], stamp["size"], order
+
+
+def _through_jpeg(image: Image.Image) -> np.ndarray:
+    file = io.BytesIO()
+    image.save(file, **JPEG)
+    return np.array(Image.open(file))  # [H, W, 3]
 
 
 def _check(**limits: tuple[int, int]) -> None:
@@ -869,7 +936,7 @@ def _draw_chunk(folder: str, start: int, keys: list, seed: int, size: int) -> li
     for row, (person, picture) in enumerate(keys, start):
         identity, nuisance = identity_factors(seed, person), nuisance_factors(seed, person, picture)
         image = render(identity, nuisance, size)
-        image.save(f"{folder}/{_file_name(row)}", quality=95, subsampling=0)
+        image.save(f"{folder}/{_file_name(row)}", **JPEG)
         flags = attributes(identity, nuisance).values()
         signs = " ".join(" 1" if flag else "-1" for flag in flags).lstrip()  # only the first is not padded
         lines.append(f"{_file_name(row)} {signs}")

@@ -14,6 +14,7 @@ CONFIGS = ROOT / "configs"
 NOTEBOOKS = ROOT / "notebooks"
 MODELS = ROOT / "models"
 PAPER = ROOT / "paper"
+PUBLISHED = "full"  # the profile whose results the preprint shows
 
 
 def data_dir(profile: str) -> Path:
@@ -25,8 +26,8 @@ def results_dir(profile: str) -> Path:
 
 
 def paper_dir(profile: str) -> Path:
-    """Where figures, tables and numbers of a profile go: `paper/` for `mini`, else beside the results."""
-    return PAPER if profile == "mini" else results_dir(profile) / "paper"
+    """Where figures, tables and numbers of a profile go: `paper/` for the published one, else beside the results."""
+    return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 One function a figure: its name is the stem of the file and of the LaTeX label. A figure is drawn at its final
 width and included unscaled, so the font sizes here are those on the page. Colour is N in every figure, line
-style and marker tell the adapters apart.
+style and marker tell the rest apart: adapters, kinds of prompts, λ. What is shown of the table are its usual cells
+(`ablations.usual`), but for the figures of side questions; those say so in a word where the grid has no answer.
 Letters: R people shown, K failure cases, N prompts, L values of lam; pictures are uint8 RGB [..., H, W, 3].
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, wraps
@@ -26,6 +28,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from . import ablations
+from .ablations import MERGE_NAMES, REFERENCES, SCALES, Variant, usual
 from .paths import ROOT, atomic
 
 CM = 1 / 2.54  # inches in a centimetre
@@ -58,27 +62,18 @@ STYLES = (
     {"linestyle": "-.", "marker": "D"},
     {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "v"},
 )
-VARIANT = ["merge", "slots", "n_max", "random_n"]  # the seeds of one variant are averaged
-REFERENCES = {  # rows of the table that are not an adapter's: label and dashes
-    "real": ("реальные изображения", (0, (6, 2))),
-    "reconstruction": ("автокодировщик", (0, (3, 2))),
-    "other": ("подсказки другого человека", (0, (1, 1.5))),
-}
-MERGE_NAMES = {
-    "mean": "среднее",
-    "concat": "конкатенация",
-    "weighted": "веса по номеру",
-    "gated": "веса по содержанию",
-    "sum": "сумма",
-}
+DASHES = {"real": (0, (6, 2)), "reconstruction": (0, (3, 2)), "other": (0, (1, 1.5))}  # of `REFERENCES`
+CEILINGS = {"real": "*", "reconstruction": "P"}  # markers
+REACH = 5  # times the span of the curves
+LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
     "identity": "сходство личности (косинус)",
+    "copying": "сходство с ближайшей подсказкой (косинус)",
     "text": "признаки текста, %",
     "fid": "FID",
     "kid": "KID",
     "is": "IS",
 }
-SCALES = {"text": 100, "top1": 100}
 TIE = 0.001  # shares of attention that differ by less count as equal
 
 
@@ -156,14 +151,17 @@ def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
 
 
 def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
-    """One line per adapter and N: mean over seeds, people's interval as a band, every seed a dot."""
-    for name, style, rows in _variants(_samples(table, metric)):
-        for n, cell in rows.groupby("n_refs"):
+    """One line per N of main, or of both variants of a small grid: mean over seeds, people's interval as a band, every
+    seed a dot."""
+    found, main = ablations.variants(table), ablations.roles(table)["main"]
+    shown = found if len(found) <= 2 else [main]
+    for v, style in zip(shown, STYLES):  # noqa: B905 more styles than variants
+        for n, cell in _of(_samples(table, metric), v).groupby("n_refs"):
             mean = _scaled(cell, metric).groupby("lam")[["value", "low", "high"]].mean()
-            ax.plot(mean.index, mean["value"], color=color(n), label=f"$N = {n:g}$: {name}", **style)
+            ax.plot(mean.index, mean["value"], color=color(n), label=f"$N = {n:g}$: {variant_name(v)}", **style)
             ax.fill_between(mean.index, mean["low"], mean["high"], color=color(n), alpha=0.15, linewidth=0)
             _seed_dots(ax, cell["lam"], _scaled(cell, metric)["value"], cell["seed"], color(n))
-    ax.set_xticks(sorted(_samples(table, metric)["lam"].unique()))
+    ax.set_xticks(sorted(_of(_samples(table, metric), *shown)["lam"].unique()))
     _label(ax, r"вес изображений $\lambda$", LABELS[metric])
 
 
@@ -199,49 +197,286 @@ def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
 
 
 def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
-    """One grey line per adapter through a marker per N in N's colour; bars are the people's intervals."""
+    """One grey line per series through a marker per N in N's colour; bars are the people's intervals."""
     rows = _scaled(_at_lam(_samples(table, metric), lam), metric)
-    step = 0.04 * rows["n_refs"].max()  # aside, so that the intervals of two adapters at one N stay apart
-    for shift, (name, style, cell) in zip(cycle((0, step, -step)), _variants(rows)):  # noqa: B905
+    drawn = [(name, cell) for name, cell in _series_over_n(table, rows) if len(cell)]
+    step = 0.04 * max(cell["n_refs"].max() for _, cell in drawn)  # aside: intervals of two series at one N stay apart
+    for shift, style, (name, cell) in zip(cycle((0, step, -step)), cycle(STYLES), drawn):  # noqa: B905
         mean = cell.groupby("n_refs")[["value", "low", "high"]].mean()
         at = mean.index.to_numpy() + shift
         ax.plot(at, mean["value"], color="0.45", label=name, **style)
-        for x, n, (value, low, high) in zip(at, mean.index, mean.to_numpy(), strict=True):
-            ends = [[max(value - low, 0)], [max(high - value, 0)]]
-            ax.errorbar(x, value, ends, color=color(n), capsize=2.5, elinewidth=1.2)
-            ax.plot(x, value, color=color(n), marker=style["marker"], markersize=5, linestyle="none")
+        _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
         _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"], "0.3")
-    ax.set_xticks(sorted(rows["n_refs"].unique()))
+    ax.set_xticks(sorted(pd.concat([cell["n_refs"] for _, cell in drawn]).unique()))
     ax.margins(x=0.12)
     _label(ax, "число подсказок $N$", LABELS[metric])
+
+
+def _series_over_n(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Main, its counterparts each trained for one N (one series, each at that N), those with another range of random
+    n; in a small grid also the other variant, whatever it is."""
+    found, main = ablations.variants(table), ablations.roles(table)["main"]
+    fixed = [v for v in found if ablations.trained_for_one_n(v, main)]
+    near = [v for v in found if v.differs(main) <= {"n_max", "random_n"} or len(found) <= 2]
+    yield variant_name(main), _of(rows, main)
+    if fixed:
+        own = [cell[cell["n_refs"] == v.n_max] for v in fixed for cell in [_of(rows, v)]]
+        name = variant_name(fixed[0]) if len(fixed) == 1 else rf"{main.label}, своя модель для каждого $N$"
+        yield name, pd.concat(own)
+    yield from ((variant_name(v), _of(rows, v)) for v in near if v not in (main, *fixed))
+
+
+def _points(
+    ax: Axes, at: Sequence[float], mean: pd.DataFrame, tones: Sequence, marker: str, lying: bool = False
+) -> None:
+    """Markers with intervals, upright or lying; mean: columns value, low, high."""
+    for place, (value, low, high), tone in zip(at, mean[["value", "low", "high"]].to_numpy(float), tones, strict=True):
+        x, y = (value, place) if lying else (place, value)
+        ends = {"xerr" if lying else "yerr": [[max(value - low, 0)], [max(high - value, 0)]]}
+        ax.errorbar(x, y, **ends, color=tone, capsize=2.5, elinewidth=1.2)
+        ax.plot(x, y, color=tone, marker=marker, markersize=5, linestyle="none")
+
+
+@styled
+def identity_of_adapters(table: pd.DataFrame) -> Figure:
+    """Identity of every adapter at its largest N and λ = 1, a row a variant, with both floors; every seed a dot."""
+    found = ablations.variants(table)
+    fig, ax = _panels(1, height=2.6 + 0.5 * len(found))
+    rows = _scaled(_at_lam(_samples(table, "identity"), 1.0), "identity")
+    for place, v in enumerate(found):
+        n = v.n_refs[-1]
+        cell = _of(rows, v)[lambda cell, n=n: cell["n_refs"] == n]
+        _points(ax, [place], cell[["value", "low", "high"]].mean().to_frame().T, [color(n)], "o", lying=True)
+        _seed_dots(ax, cell["value"], pd.Series(place, cell.index), cell["seed"], "0.3")
+    for n in sorted({v.n_refs[-1] for v in found}):
+        ax.plot([], [], color=color(n), marker="o", markersize=5, linestyle="none", label=f"$N = {n}$")
+    _references(ax, table, "identity", ("other",), ax.axvline)
+    _floor(ax, table, "identity", ax.axvline)
+    _label(ax, LABELS["identity"], "")
+    ax.set_yticks(range(len(found)), [variant_name(v) for v in found])
+    ax.set_ylim(len(found) - 0.4, -0.6)  # the first on top
+    ax.grid(False, axis="y")
+    return _with_legend(fig, columns=3)
+
+
+# ---- side questions ----------------------------------------------------------------------------------------
+
+
+@styled
+def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """Identity of main over N, a line a share of prompts with an occluder; beside it every merge at one N.
+
+    The second panel is left out where fewer than two merges were shown occluded prompts.
+    """
+    main, merges = ablations.roles(table)["main"], ablations.merges(table, scores)
+    frame = ablations.of_variant(ablations.occlusion(table, scores), main)
+    merges = merges[merges["prompts"].str.startswith("occluded")]
+    panels = [draw for draw, rows in ((_occlusion_over_n, frame), (_occlusion_of_merges, merges)) if len(rows)]
+    if not panels:
+        return _nothing()
+    fig, axes = _panels(len(panels), height=7.0, width=WIDTH if len(panels) > 1 else HALF)
+    for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
+        draw(ax, frame if draw is _occlusion_over_n else merges)
+    return _with_legend(fig, columns=3 if len(panels) > 1 else 1)
+
+
+def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
+    step = 0.03 * frame["n_refs"].max()
+    for (share, rows), style, shift in zip(frame.groupby("share"), STYLES, (-step, 0, step)):  # noqa: B905
+        mean = _as_value(rows, "identity").set_index("n_refs")
+        at = mean.index.to_numpy() + shift
+        ax.plot(at, mean["value"], color="0.45", label=f"закрыто {share} % подсказок", **style)
+        _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
+    ax.set_xticks(sorted(frame["n_refs"].unique()))
+    ax.margins(x=0.12)
+    _label(ax, "число подсказок $N$", LABELS["identity"])
+
+
+def _occlusion_of_merges(ax: Axes, merges: pd.DataFrame) -> None:
+    n, names = merges["n_refs"].iloc[0], list(dict.fromkeys(merges["merge"]))
+    for (share, rows), style, shift in zip(_by_share(merges), STYLES, (-0.22, 0, 0.22)):  # noqa: B905
+        mean = _as_value(rows, "identity")
+        at = [names.index(name) + shift for name in mean["merge"]]
+        _points(ax, at, mean, [color(n)] * len(mean), style["marker"], lying=True)
+        ax.plot([], [], color="0.45", label=f"закрыто {share} % подсказок", **style)
+    _label(ax, LABELS["identity"], "")
+    ax.set_yticks(range(len(names)), [MERGE_NAMES.get(name, name) for name in names])
+    ax.invert_yaxis()  # the first on top
+    ax.grid(False, axis="y")
+    ax.set_title(f"агрегирующие функции при $N = {n}$")
+
+
+def _by_share(merges: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    return iter(merges.groupby(merges["prompts"].str.removeprefix("occluded").astype(int)))
+
+
+@styled
+def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """What the person costs: KID and the text against identity, a curve over λ for each N of main, and the ceilings.
+
+    Intervals stand at the ends of the curves. A ceiling more than `REACH` times as far as the curves go is left out:
+    at its scale they could not be read.
+    """
+    frame = ablations.tradeoff(table, scores)
+    fig, axes = _panels(2, height=7.6)
+    for ax, metric in zip(axes, ("kid", "text"), strict=True):
+        mean = _scaled(_as_value(frame, metric), metric)
+        for n, rows in mean.groupby("n_refs"):
+            ax.plot(rows["identity"], rows["value"], color=color(n), label=f"$N = {n}$", **STYLES[0])
+            _crosses(ax, rows.iloc[[0, -1]], color(n))
+        _ends(ax, mean)
+        _ceiling_markers(ax, table, metric, mean["identity"])
+        ax.margins(x=0.2, y=0.1)
+        ax.set_title(_judged(table, metric))
+        _label(ax, LABELS["identity"], LABELS[metric])
+    return _with_legend(fig, columns=6)
+
+
+def _crosses(ax: Axes, rows: pd.DataFrame, tone) -> None:
+    """Intervals of both quantities, faint."""
+    look = {"color": tone, "alpha": 0.35, "linewidth": 0.8, "zorder": 1}
+    ax.hlines(rows["value"], rows["identity_low"], rows["identity_high"], **look)
+    ax.vlines(rows["identity"], rows["low"], rows["high"], **look)
+
+
+def _ends(ax: Axes, mean: pd.DataFrame) -> None:
+    """λ beside the ends of the curves: left of their common start, right of the end that lies furthest."""
+    first, last = (mean[mean["lam"] == end] for end in (mean["lam"].min(), mean["lam"].max()))
+    for row, side in ((first.loc[first["identity"].idxmin()], "right"), (last.loc[last["identity"].idxmax()], "left")):
+        place = {"xytext": (-6 if side == "right" else 6, 2), "textcoords": "offset points", "ha": side, "va": "bottom"}
+        ax.annotate(rf"$\lambda = {_tex_number(row['lam'])}$", (row["identity"], row["value"]), color="0.25", **place)
+
+
+def _ceiling_markers(ax: Axes, table: pd.DataFrame, metric: str, reached: pd.Series) -> None:
+    means = usual(table).groupby(["adapter", "metric"])["value"].mean()
+    furthest = reached.min() + REACH * np.ptp(reached)
+    for name, marker in CEILINGS.items():
+        if {(name, "identity"), (name, metric)} <= set(means.index) and means[name, "identity"] <= furthest:
+            x, y = means[name, "identity"], means[name, metric] * SCALES.get(metric, 1)
+            ax.plot(x, y, color="0.25", marker=marker, markersize=7, linestyle="none", label=REFERENCES[name])
+
+
+@styled
+def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """Identity and KID of main over the guidance w at one N, a line a λ, the paler the smaller."""
+    frame = ablations.guidance(table, scores)
+    if frame.empty:
+        return _nothing()
+    fig, axes = _panels(2, height=7.0)
+    n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
+    tones = sns.light_palette(color(n), len(lams) + 2)[2:]
+    for ax, metric in zip(axes, ("identity", "kid"), strict=True):
+        for (lam, rows), tone, style in zip(frame.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
+            ax.plot(rows["guidance"], rows[metric], color=tone, label=rf"$\lambda = {_tex_number(lam)}$", **style)
+            ax.fill_between(rows["guidance"], rows[f"{metric}_low"], rows[f"{metric}_high"], color=tone, alpha=0.15,
+                            linewidth=0)  # fmt: skip
+        ax.set_xticks(sorted(frame["guidance"].unique()))
+        ax.set_title(f"$N = {n}$, {_judged(table, metric)}")
+        _label(ax, "коэффициент усиления $w$", LABELS[metric])
+    return _with_legend(fig, columns=5)
+
+
+@styled
+def copying_vs_identity(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    """What showing the target among the prompts teaches: identity and copying of both trainings, a panel an N."""
+    frame = ablations.target_shown(table, scores)
+    if frame.empty:
+        return _nothing()
+    counts = sorted(frame["n_refs"].unique())
+    fig, axes = _panels(len(counts), height=7.0, width=WIDTH if len(counts) > 1 else HALF, sharey=True)
+    for ax, n in zip(np.atleast_1d(axes), counts, strict=True):
+        _copying_at(ax, frame[frame["n_refs"] == n])
+        ax.set_title(f"$N = {n}$")
+        ax.label_outer()
+    return _with_legend(fig, columns=2 if len(counts) > 1 else 1)
+
+
+def _copying_at(ax: Axes, rows: pd.DataFrame) -> None:
+    places = {"left_out": 0, "shown": 1}
+    names = {"identity": "сходство с отложенными изображениями", "copying": "сходство с ближайшей подсказкой"}
+    for (metric, name), style, shift in zip(names.items(), STYLES, (-0.04, 0.04)):  # noqa: B905
+        mean = _as_value(rows, metric)
+        at = mean["target"].map(places).to_numpy() + shift
+        ax.plot(at, mean["value"], color="0.45", label=name, **style)
+        _points(ax, at, mean, [color(n) for n in mean["n_refs"]], style["marker"])
+    _label(ax, "цель при обучении", "косинус")
+    ax.set_xticks(list(places.values()), ["отложена", "среди подсказок"])
+    ax.set_xlim(-0.5, 1.5)
+
+
+@styled
+def fid_vs_count(counts: pd.DataFrame) -> Figure:
+    """FID and KID over the number of samples, the whole set a larger marker; counts: columns metric (fid, kid), count,
+    value, low, high."""
+    fig, axes = _panels(2, height=6.6)
+    for ax, metric in zip(axes, ("fid", "kid"), strict=True):
+        rows = _rows(counts, metric).sort_values("count")
+        ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть образцов", **STYLES[0])
+        ax.fill_between(rows["count"], rows["low"], rows["high"], color="0.45", alpha=0.2, linewidth=0)
+        whole = rows.iloc[-1]
+        ax.plot(whole["count"], whole["value"], color="0.1", marker="*", markersize=9, linestyle="none",
+                label="все образцы")  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks(sorted(rows["count"].unique()))
+        ax.minorticks_off()
+        _label(ax, "число образцов", LABELS[metric])
+    return _with_legend(fig, columns=2)
+
+
+def _nothing() -> Figure:
+    """In place of a figure for which the grid has no cells."""
+    fig = plt.figure(figsize=(HALF * CM, 2 * CM))
+    fig.text(0.5, 0.5, "в этой сетке не измерялось", ha="center", va="center", color="0.4")
+    return fig
+
+
+def _as_value(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A quantity of a frame of `ablations` under the names value, low, high."""
+    return rows.assign(value=rows[name], low=rows[f"{name}_low"], high=rows[f"{name}_high"])
 
 
 # ---- training ----------------------------------------------------------------------------------------------
 
 
 @styled
-def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50) -> Figure:
+def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Sequence[str] = ()) -> Figure:
     """Loss (4) on training people, smoothed over `window` steps, and on validation people.
 
-    `logs`: name of the adapter -> its log with columns step, loss and (sometimes) val_loss.
+    `logs`: name of the adapter -> its log with columns step, loss and (sometimes) val_loss. Of many logs those of
+    `main` (else of the first and its other seeds) are drawn over one log of each other variant, thin and grey.
     """
     if not logs:
         raise ValueError("training_curves: no training log was given")
+    first = _unseeded(next(iter(logs)))
+    chosen = set(main) & set(logs) or {name for name in logs if _unseeded(name) == first}
+    named = [name for name in logs if name in chosen or len(logs) <= LEGIBLE]
+    others = {_unseeded(name): name for name in reversed(logs) if _unseeded(name) not in map(_unseeded, named)}
     fig, axes = _panels(2, height=6.2)
-    tones = sns.color_palette("cividis", len(logs))
-    for (name, log), tone, style in zip(logs.items(), tones, cycle(STYLES)):  # noqa: B905 styles repeat
-        log = log.reindex(columns=["step", "loss", "val_loss"])
-        train = log.dropna(subset=["loss"])
-        smooth = train["loss"].rolling(window, min_periods=1, center=True).mean()
-        axes[0].plot(train["step"], smooth, color=tone, linewidth=1.1)
-        val = log.dropna(subset=["val_loss"])
-        axes[1].plot(val["step"], val["val_loss"], color=tone, label=name, **style)
+    tones = sns.color_palette("cividis", len(named))
+    for name, tone, style in zip(named, tones, cycle(STYLES)):  # noqa: B905 styles repeat
+        _training_curve(axes, logs[name], window, color=tone, label=name, **style)
+    for name in others.values():
+        _training_curve(axes, logs[name], window, color="0.75", label="другие адаптеры", linewidth=0.7, zorder=1)
     axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
     axes[1].set_title("проверочные люди")
     for ax in axes:
         _label(ax, "шаг обучения", "функция потерь (4)")
     axes[1].set_ylabel("")
     return _with_legend(fig, columns=2)
+
+
+def _unseeded(name: str) -> str:
+    """The variant of an adapter's name: mean-own-n4r-s1 -> mean-own-n4r."""
+    return re.sub(r"-s\d+$", "", name)
+
+
+def _training_curve(axes: Sequence[Axes], log: pd.DataFrame, window: int, color, label: str, **style) -> None:
+    log = log.reindex(columns=["step", "loss", "val_loss"])
+    train, val = (log.dropna(subset=[name]) for name in ("loss", "val_loss"))
+    smooth = train["loss"].rolling(window, min_periods=1, center=True).mean()
+    thin = {"linewidth": min(style.get("linewidth", 1.1), 1.1), "zorder": style.get("zorder", 2)}
+    axes[0].plot(train["step"], smooth, color=color, **thin)
+    axes[1].plot(val["step"], val["val_loss"], color=color, label=label, **style)
 
 
 # ---- pictures ----------------------------------------------------------------------------------------------
@@ -275,8 +510,8 @@ def worst_cases(
     scores: pd.DataFrame, adapter: str, n_refs: int, lam: float = 1.0, count: int = 8
 ) -> pd.DataFrame:
     """The rule behind `failure_cases`: the `count` lowest identity scores of one cell, lowest first."""
-    cell = scores[(scores["adapter"] == adapter) & (scores["n_refs"] == n_refs)]
-    cell = _at_lam(cell, lam)
+    cell = usual(scores)
+    cell = _at_lam(cell[(cell["adapter"] == adapter) & (cell["n_refs"] == n_refs)], lam)
     return cell.sort_values(["identity", "person", "sample"]).head(count).reset_index(drop=True)
 
 
@@ -404,15 +639,10 @@ def color(n_refs: float) -> tuple[float, float, float]:
     return N_COLORS.get(int(n_refs), (0.3, 0.3, 0.3))
 
 
-def variant_name(merge: str, slots: str, n_max: float, random_n) -> str:
-    """What a legend calls an adapter: its merge, the N it was trained for, and `shared` slots."""
-    sign = r"\leq" if _true(random_n) else "="
-    shared = ", общие матрицы" if slots == "shared" else ""
-    return rf"{MERGE_NAMES.get(merge, merge)}, обучен на $n {sign} {n_max:g}${shared}"
-
-
-def _true(value) -> bool:
-    return str(value) in ("True", "1", "1.0")
+def variant_name(v: Variant) -> str:
+    """What a legend calls an adapter: its label and the n it was trained for."""
+    sign = r"\leq" if v.random_n else "="
+    return rf"{v.label}, обучен на $n {sign} {v.n_max}$"
 
 
 def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -423,14 +653,12 @@ def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _samples(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    rows = _rows(table, metric)
+    rows = usual(_rows(table, metric))
     return rows[~rows["adapter"].isin(REFERENCES)]
 
 
-def _variants(rows: pd.DataFrame) -> Iterator[tuple[str, dict, pd.DataFrame]]:
-    groups = rows.groupby(VARIANT, sort=False)
-    for style, (key, cell) in zip(cycle(STYLES), groups):  # noqa: B905 styles repeat
-        yield variant_name(*key), style, cell
+def _of(rows: pd.DataFrame, *variants: Variant) -> pd.DataFrame:
+    return rows[rows["adapter"].isin([name for v in variants for name in v.names])]
 
 
 def _at_lam(rows: pd.DataFrame, lam: float) -> pd.DataFrame:
@@ -447,7 +675,7 @@ def _scaled(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _judged(table: pd.DataFrame, metric: str) -> str:
     """'mini attribute judge, 200 изображений': no score without its network and count."""
-    rows = _samples(table, metric)
+    rows = _of(_samples(table, metric), ablations.roles(table)["main"])
     judges = ", ".join(map(str, rows["judge"].dropna().unique()))
     counts = rows["count"].dropna().astype(int)
     count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"
@@ -481,21 +709,24 @@ def _tex_number(value: float) -> str:
     return f"{value:.6g}".replace(".", "{,}")
 
 
-def _references(ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
-    rows = _scaled(_rows(table, metric), metric)
+def _references(
+    ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], draw: Callable | None = None
+) -> None:
+    """A line at each reference, level unless `draw` is `ax.axvline`."""
+    rows = _scaled(usual(_rows(table, metric)), metric)
     for name in names:
-        label, dashes = REFERENCES[name]
         cell = rows[rows["adapter"] == name]
         if name == "other" and len(cell):  # sampled like an adapter: where the difference should be largest
             cell = _at_lam(cell[cell["n_refs"] == cell["n_refs"].max()], 1.0)
         if len(cell):
-            ax.axhline(cell["value"].mean(), color="0.25", linestyle=dashes, linewidth=1.0, label=label)
+            look = {"color": "0.25", "linestyle": DASHES[name], "linewidth": 1.0, "label": REFERENCES[name]}
+            (draw or ax.axhline)(cell["value"].mean(), **look)
 
 
-def _floor(ax: Axes, table: pd.DataFrame, metric: str) -> None:
+def _floor(ax: Axes, table: pd.DataFrame, metric: str, draw: Callable | None = None) -> None:
     rows = _at_lam(_scaled(_samples(table, metric), metric), 0.0)
     label = r"$\lambda = 0$: только текст"
-    ax.axhline(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
+    (draw or ax.axhline)(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
 
 
 def _seed_dots(ax: Axes, x: pd.Series, y: pd.Series, seeds: pd.Series, tone) -> None:

@@ -1,41 +1,30 @@
 """Numbers and table rows of the paper: rounded once, here, and named by role, not by run.
 
-`main` is the adapter trained with random n (the first one in the table, all its seeds), `alt` the next
-other one that was evaluated at the same largest N. The text is LaTeX in Russian: a decimal comma and
-[low; high] for an interval.
+`main` and `alt` are those of `ablations.roles`; numbers of them, of the references and of the grid are of usual cells
+(`ablations.usual`), those of the side questions come from the frames of `ablations`. The text is LaTeX in Russian:
+a decimal comma and [low; high] for an interval.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import intervals
+from . import ablations
+from .ablations import MERGE_NAMES, REFERENCES, SCALES, Variant, best_lam, roles, usual
 from .paths import atomic
 
-REFERENCES = ("real", "reconstruction", "other")  # rows of the table that are not an adapter's
-VARIANT = ["merge", "slots", "n_max", "random_n"]  # the seeds of one variant are averaged
-SCALES = {"text": 100, "top1": 100}
-DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "is": 2}  # others: three significant digits
+DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "share": 1, "is": 2}  # else three significant digits
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
-MERGE_NAMES = {
-    "mean": "среднее",
-    "concat": "конкатенация",
-    "weighted": "веса по номеру",
-    "gated": "веса по содержанию",
-    "sum": "сумма",
-}
-REFERENCE_NAMES = {
-    "real": "реальные изображения",
-    "reconstruction": "автокодировщик",
-    "other": "подсказки другого человека",
-}
+ORDER_NAMES = {"given": "случайный порядок", "norm": "по убыванию нормы"}
+SLOT_NAMES = {"own": "свои матрицы", "shared": "общие матрицы"}
+TARGET_NAMES = {"left_out": "отложена", "shown": "среди подсказок"}
 FACTS = {  # what the text says of data and settings besides the table; labels of tables/profile.tex
     "people_train": "людей в обучающей части",
     "people_val": "людей в проверочной части",
@@ -66,37 +55,49 @@ FACTS = {  # what the text says of data and settings besides the table; labels o
 }
 
 
-@dataclass(frozen=True)
-class Role:
-    """The runs behind `main` or `alt`: a name a seed, what the text calls them, their numbers of prompts."""
-
-    names: tuple[str, ...]
-    label: str
-    n_refs: tuple[int, ...]
-
-
 # ---- what the paper asks for -------------------------------------------------------------------------------
 
 
-def numbers(table: pd.DataFrame, scores: pd.DataFrame, facts: Mapping[str, object]) -> dict[str, str]:
-    """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`.
+def numbers(
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    facts: Mapping[str, object],
+    measured: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
+) -> dict[str, str]:
+    """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; measured, costs: see `ablations`.
 
-    Keys of the table: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
+    Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
     Settings: grid/<name>, judge/<metric>, count/<metric>, fact/<name>.
+
+    Keys of the side questions, only where the grid answers them; …/difference comes with the words …/verdict:
+    (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous and range/n<N>/verdict,
+        occlusion/n<N>/<share of prompts>/identity|difference of main
+    (b) best/n<N>/lam-identity|lam-kid|lam-text
+    (c) merge/n, merge/best (its label), merge/<merge>/label|identity|top1|kid|text|difference, and the same but the
+        label at merge/<merge>/occluded0|occluded50|occluded100/…
+    (d) slots/n, slots/<merge>/own-shared/difference (prompts in the order given), slots/<merge>/norm-given/difference
+        (own slots), slots/<merge>/<slots>-<order>/identity|cosine|order-change|reversed/difference
+    (e) each/n<N>/random|fixed|difference, each/seconds-random|seconds-fixed (one training, all of them)
+    (f) guidance/n, guidance/w<w>/lam<λ>/identity|kid|text, the best w at λ = 1: guidance/best-identity|-kid|-text
+    (g) shown/n<N>/identity|copying|excess, of the target left out shown/n<N>/left-out/…, and
+        shown/n<N>/identity|copying|excess/difference; shown/n, the largest N at which both were judged
+    n<N> is also nmin and nmax, the smallest and the largest N of the question.
     Raises ValueError: a missing fact, no adapter in the table, a grid without λ = 0 or λ = 1.
     """
     missing = [name for name in FACTS if name not in facts]
     if missing:
         raise ValueError(f"facts: {missing[0]!r} is missing; expected a value for each of {', '.join(FACTS)}")
-    found = roles(table)
+    found, plain = roles(table), usual(table)
     return {
-        **_runs(table),
-        **_roles(table, found),
-        **_references(table, found["main"]),
-        **_contrasts(table, scores, found),
-        **_grid(table, scores, found),
+        **_runs(plain),
+        **_roles(plain, found),
+        **_references(plain, found["main"]),
+        **_contrasts(plain, usual(scores), found),
+        **_grid(plain, usual(scores), found),
+        **_side_questions(table, scores, measured, costs),
         **{f"fact/{name}": _fact(value) for name, value in facts.items()},
     }
 
@@ -119,18 +120,18 @@ def main_results(table: pd.DataFrame) -> list[str]:
 
     Columns: what, λ, then `TABLE_METRICS`; a second line has the intervals.
     """
-    found = roles(table)
+    found, table = roles(table), usual(table)
     main, best = found["main"], best_lam(table)
     n = main.n_refs[-1]
-    rows = [_table_row(REFERENCE_NAMES[name], None, _reference(table, name)) for name in REFERENCES[:2]]
+    rows = [_table_row(REFERENCES[name], None, _reference(table, name)) for name in ("real", "reconstruction")]
     rows += [_table_row("только текст", 0, _cell(table, main, n, 0))]
-    rows += [_table_row(REFERENCE_NAMES["other"], 1, _reference(table, "other"))]
+    rows += [_table_row(REFERENCES["other"], 1, _reference(table, "other"))]
     rows += [r"\midrule"]
-    rows += [_table_row(f"{main.label}, $N={k}$", 1, _cell(table, main, k, 1)) for k in main.n_refs]
+    rows += [_table_row(f"{tex(main.label)}, $N={k}$", 1, _cell(table, main, k, 1)) for k in main.n_refs]
     if best != 1:
-        rows += [_table_row(f"{main.label}, $N={n}$", best, _cell(table, main, n, best))]
+        rows += [_table_row(f"{tex(main.label)}, $N={n}$", best, _cell(table, main, n, best))]
     if "alt" in found:
-        rows += [_table_row(f"{found['alt'].label}, $N={n}$", 1, _cell(table, found["alt"], n, 1))]
+        rows += [_table_row(f"{tex(found['alt'].label)}, $N={n}$", 1, _cell(table, found["alt"], n, 1))]
     return [row for row in rows if row]
 
 
@@ -150,46 +151,97 @@ def gather(parts: Sequence[str | Path], path: str | Path) -> Path:
     return Path(path)
 
 
-# ---- roles -------------------------------------------------------------------------------------------------
+# ---- rows of the side questions: of a frame of `ablations`, none of an empty one ----------------------------
 
 
-def roles(table: pd.DataFrame) -> dict[str, Role]:
-    """{"main": …} and, where there is one, {"alt": …}; see the top of this module."""
-    rows = table[~table["adapter"].isin(REFERENCES) & (table["metric"] == "identity")]
-    if rows.empty:
-        raise ValueError("table: no identity rows of an adapter; expected at least one evaluated adapter")
-    variants = [(key, cell) for key, cell in rows.groupby(VARIANT, sort=False)]
-    main = next((v for v in variants if _true(v[0][3])), variants[0])
-    n = main[1]["n_refs"].max()
-    alt = next((v for v in variants if v[0] != main[0] and n in set(v[1]["n_refs"])), None)
-    return {name: _role(*v) for name, v in (("main", main), ("alt", alt)) if v}
+def over_n_rows(over_n: pd.DataFrame) -> list[str]:
+    """Columns: N, identity, share of the range in per cent, gain over the previous N."""
+    return [_line(f"$N={row['n_refs']}$", _pair(row, "identity"), _pair(row, "share", "share"), _pair(row, "gain"))
+            for row in _records(over_n)]  # fmt: skip
 
 
-def _role(key: tuple, rows: pd.DataFrame) -> Role:
-    merge, slots, _, _ = key
-    label = MERGE_NAMES.get(merge, tex(merge)) + (", общие матрицы" if slots == "shared" else "")
-    n_refs = tuple(sorted(int(n) for n in rows["n_refs"].unique()))
-    return Role(tuple(rows["adapter"].unique()), label, n_refs)
+def question_rows(
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    measured: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
+) -> dict[str, list[str]]:
+    """Stem of a table of the paper -> its rows, none where the grid does not answer the question."""
+    return {
+        "over_n": over_n_rows(ablations.over_n(table, scores)),
+        "merges": merge_rows(ablations.merges(table, scores)),
+        "slots": slot_rows(ablations.slots(table, scores, measured)),
+        "each_n": each_n_rows(ablations.each_n(table, scores, costs)),
+        "shown": shown_rows(ablations.target_shown(table, scores)),
+    }
 
 
-def best_lam(table: pd.DataFrame) -> float:
-    """The λ > 0 with the highest mean identity of `main` at its largest N, the smaller of two equals."""
-    main = roles(table)["main"]
-    rows = table[table["adapter"].isin(main.names) & (table["n_refs"] == main.n_refs[-1])]
-    means = rows[(rows["metric"] == "identity") & (rows["lam"] > 0)].groupby("lam")["value"].mean()
-    if means.empty:
-        raise ValueError("table: the grid has no λ > 0; expected at least 0 and 1")
-    return float(means.idxmax())
+def merge_rows(merges: pd.DataFrame) -> list[str]:
+    """Columns: merge, then of own prompts identity, top1, text, KID, difference of identity to the mean, then
+    identity and that difference with all prompts occluded."""
+    own, occluded = ({row["merge"]: row for row in _records(merges[merges["prompts"] == kind])}
+                     for kind in ("own", "occluded100"))  # fmt: skip
+    metrics = ("identity", "top1", "text", "kid")
+    return [_line(_merge_name(name), *(_pair(row, metric, metric) for metric in metrics), _pair(row, "difference"),
+                  *(_pair(occluded.get(name, {}), quantity) for quantity in ("identity", "difference")))
+            for name, row in own.items()]  # fmt: skip
 
 
-def _true(value) -> bool:
-    return str(value) in ("True", "1", "1.0")
+def slot_rows(slots: pd.DataFrame) -> list[str]:
+    """Columns: merge, slots, order, identity, its differences own − shared, norm − given and own − reversed order of
+    the prompts, cosine of W'_p and W'_q, change of the picture with the order."""
+    quantities = ("identity", "own_shared", "norm_given", "own_reversed")
+    measures = ("cosine", "order_change")
+    return [_line(_merge_name(row["merge"]), (SLOT_NAMES[row["slots"]], ""), (ORDER_NAMES[row["order"]], ""),
+                  *(_pair(row, name) for name in quantities), *(_alone(row[name]) for name in measures))
+            for row in _records(slots)]  # fmt: skip
+
+
+def each_n_rows(each_n: pd.DataFrame) -> list[str]:
+    """Columns: N, identity of the model for all N, of the model for this N, difference, seconds to train each."""
+    return [_line(f"$N={row['n_refs']}$", *(_pair(row, name) for name in ("random", "fixed", "difference")),
+                  *(_alone(row[name], 0) for name in ("random_seconds", "fixed_seconds")))
+            for row in _records(each_n)]  # fmt: skip
+
+
+def shown_rows(target_shown: pd.DataFrame) -> list[str]:
+    """Columns: N, where the target is in training, identity, copying, excess, and the differences shown − left out of
+    identity and of copying."""
+    quantities = ("identity", "copying", "excess", "identity_difference", "copying_difference")
+    return [_line(f"$N={row['n_refs']}$", (TARGET_NAMES[row["target"]], ""), *(_pair(row, name) for name in quantities))
+            for row in _records(target_shown)]  # fmt: skip
+
+
+def _merge_name(merge: str) -> str:
+    return MERGE_NAMES.get(merge, tex(merge))
+
+
+def _records(frame: pd.DataFrame) -> list[dict]:
+    return frame.to_dict("records")
+
+
+def _pair(row: Mapping, name: str, metric: str = "identity") -> tuple[str, str]:
+    """A quantity of a frame and, small, its interval; nothing where the frame has none."""
+    if not np.isfinite(row.get(name, np.nan)):
+        return "", ""
+    keys = _keys("x", metric, *_values_of(row, name))
+    return keys["x"], _small(keys["x/interval"])
+
+
+def _alone(value: float, digits: int = 3) -> tuple[str, str]:
+    return (_rounded(value, digits) if np.isfinite(value) else "", "")
+
+
+def _line(label: str, *pairs: tuple[str, str]) -> str:
+    """A line of values and below it a small line of intervals."""
+    first, second = zip((label, ""), *pairs, strict=True)
+    return rf"{' & '.join(first)} \\[-2pt]" + "\n" + rf"{' & '.join(second)} \\[2pt]"
 
 
 # ---- cells of the table: {metric: (value, low, high)} ------------------------------------------------------
 
 
-def _cell(table: pd.DataFrame, role: Role, n_refs: int, lam: float) -> dict[str, tuple]:
+def _cell(table: pd.DataFrame, role: Variant, n_refs: int, lam: float) -> dict[str, tuple]:
     """Mean over the seeds of one cell."""
     rows = table[table["adapter"].isin(role.names) & (table["n_refs"] == n_refs)]
     rows = rows[np.isclose(rows["lam"].astype(float), lam)]
@@ -221,11 +273,11 @@ def _runs(table: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _roles(table: pd.DataFrame, found: Mapping[str, Role]) -> dict[str, str]:
+def _roles(table: pd.DataFrame, found: Mapping[str, Variant]) -> dict[str, str]:
     best, values = best_lam(table), {}
     n_min, n_max = found["main"].n_refs[0], found["main"].n_refs[-1]
     for role_name, role in found.items():
-        values[f"{role_name}/label"] = role.label
+        values[f"{role_name}/label"] = tex(role.label)
         rows = table[table["adapter"].isin(role.names)]
         for n, lam in {(int(n), float(lam)) for n, lam in zip(rows["n_refs"], rows["lam"], strict=True)}:
             n_names = [f"n{n}"] + ["nmin"] * (n == n_min) + ["nmax"] * (n == n_max)
@@ -236,7 +288,7 @@ def _roles(table: pd.DataFrame, found: Mapping[str, Role]) -> dict[str, str]:
     return values
 
 
-def _references(table: pd.DataFrame, main: Role) -> dict[str, str]:
+def _references(table: pd.DataFrame, main: Variant) -> dict[str, str]:
     cells = {
         "ceiling/real": _reference(table, "real"),
         "ceiling/reconstruction": _reference(table, "reconstruction"),
@@ -253,7 +305,7 @@ def _references(table: pd.DataFrame, main: Role) -> dict[str, str]:
 # ---- contrasts and verdicts --------------------------------------------------------------------------------
 
 
-def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Role]) -> dict[str, str]:
+def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant]) -> dict[str, str]:
     """Paired differences of the same samples, and what the text may say of them."""
     main, best = found["main"], best_lam(table)
     n_min, n_max = main.n_refs[0], main.n_refs[-1]
@@ -278,17 +330,15 @@ def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Ro
     return _unpaired_verdicts(table, main) | values
 
 
-def _scores(scores: pd.DataFrame, role: Role, n_refs: int, lam: float, metric: str) -> pd.Series:
+def _scores(scores: pd.DataFrame, role: Variant, n_refs: int, lam: float, metric: str) -> pd.Series:
     """Scores of one cell by (seed, person, sample). At λ = 0 the prompts play no part: any n_refs will do."""
-    rows = scores[scores["adapter"].isin(role.names) & np.isclose(scores["lam"].astype(float), lam)]
-    here = rows[rows["n_refs"] == n_refs]
-    rows = here if len(here) or lam else rows.drop_duplicates(["seed", "person", "sample"])
-    if rows.empty:
+    found = ablations.scored(scores, role.names, f"n{n_refs}", lam, metric)
+    if found.empty:
         raise ValueError(f"scores: no rows of {role.names[0]} at n_refs = {n_refs}, lam = {lam:g}")
-    return rows.set_index(["seed", "person", "sample"])[metric].astype(float)
+    return found
 
 
-def _foreign_scores(scores: pd.DataFrame, main: Role) -> pd.Series | None:
+def _foreign_scores(scores: pd.DataFrame, main: Variant) -> pd.Series | None:
     """Identity of the same people when the first run of `main` is shown another person's pictures, λ = 1."""
     rows = scores[(scores["adapter"] == "other") & np.isclose(scores["lam"].astype(float), 1)]
     rows = rows[rows["n_refs"] == main.n_refs[-1]]
@@ -299,13 +349,13 @@ def _foreign_scores(scores: pd.DataFrame, main: Role) -> pd.Series | None:
 
 
 def _paired(a: pd.Series, b: pd.Series) -> tuple[float, float, float]:
-    both = pd.concat({"a": a, "b": b}, axis=1, join="inner").dropna()
-    if both.empty:
+    found = ablations.difference(a, b)
+    if np.isnan(found[0]):
         raise ValueError("scores: two cells to compare have no (seed, person, sample) in common")
-    return intervals.paired(both["a"], both["b"], both.index.get_level_values("person"))
+    return found
 
 
-def _unpaired_verdicts(table: pd.DataFrame, main: Role) -> dict[str, str]:
+def _unpaired_verdicts(table: pd.DataFrame, main: Variant) -> dict[str, str]:
     """For scores of whole sets, and for others without scores to pair: do the two intervals lie apart?"""
     n = main.n_refs[-1]
     one, zero, other = _cell(table, main, n, 1), _cell(table, main, n, 0), _reference(table, "other")
@@ -322,10 +372,133 @@ def verdict(low: float, high: float) -> str:
     return "ниже, чем" if high < 0 else "не отличается значимо от значения"
 
 
+# ---- side questions ----------------------------------------------------------------------------------------
+
+
+def _side_questions(table, scores, measured, costs) -> dict[str, str]:
+    """The keys of (a) to (g), see `numbers`; a number that the grid does not give has none."""
+    return {
+        **_of_over_n(ablations.over_n(table, scores)),
+        **_of_occlusion(ablations.of_variant(ablations.occlusion(table, scores), roles(table)["main"])),
+        **_of_tradeoff(ablations.tradeoff(table, scores)),
+        **_of_merges(ablations.merges(table, scores)),
+        **_of_slots(ablations.slots(table, scores, measured)),
+        **_of_each_n(ablations.each_n(table, scores, costs)),
+        **_of_guidance(ablations.guidance(table, scores)),
+        **_of_target_shown(ablations.target_shown(table, scores)),
+    }
+
+
+def _of_over_n(frame: pd.DataFrame) -> dict[str, str]:
+    found = {}
+    for n, row in _by_n(frame):
+        found |= _quantity(f"range/{n}/share", row, "share", "share")
+        found |= _quantity(f"range/{n}/gain-over-previous", row, "gain") | _verdict(f"range/{n}/verdict", row, "gain")
+    return found
+
+
+def _of_occlusion(frame: pd.DataFrame) -> dict[str, str]:
+    found = {}
+    for n, row in _by_n(frame):
+        place = f"occlusion/{n}/{row['share']}"
+        found |= _quantity(f"{place}/identity", row, "identity") | _difference(place, row)
+    return found
+
+
+def _of_tradeoff(frame: pd.DataFrame) -> dict[str, str]:
+    rows = product(_by_n(frame), ("identity", "kid", "text"))
+    return {f"best/{n}/lam-{name}": _fact(row["lam"]) for (n, row), name in rows if row[f"best_{name}"]}
+
+
+def _of_merges(frame: pd.DataFrame) -> dict[str, str]:
+    if frame.empty:
+        return {}
+    own = frame[frame["prompts"] == "own"]
+    best = own.loc[own["identity"].idxmax(), "merge"]
+    found = {"merge/n": str(frame["n_refs"].iloc[0]), "merge/best": _merge_name(best)}
+    for row in _records(frame):
+        name = f"merge/{row['merge']}"
+        place = name if row["prompts"] == "own" else f"{name}/{row['prompts']}"
+        found[f"{name}/label"] = _merge_name(row["merge"])
+        for metric in ("identity", "top1", "kid", "text"):
+            found |= _quantity(f"{place}/{metric}", row, metric, metric)
+        found |= _difference(place, row)
+    return found
+
+
+def _of_slots(frame: pd.DataFrame) -> dict[str, str]:
+    found = {"slots/n": str(frame["n_refs"].iloc[0])} if len(frame) else {}
+    for row in _records(frame):
+        merge = f"slots/{row['merge']}"
+        place = f"{merge}/{row['slots']}-{row['order']}"
+        found |= _quantity(f"{place}/identity", row, "identity") | _difference(f"{place}/reversed", row, "own_reversed")
+        if row["order"] == "given":
+            found |= _difference(f"{merge}/own-shared", row, "own_shared")
+        if row["slots"] == "own":
+            found |= _difference(f"{merge}/norm-given", row, "norm_given")
+        measures = {"cosine": row["cosine"], "order-change": row["order_change"]}
+        found |= {f"{place}/{name}": _rounded(x, 3) for name, x in measures.items() if np.isfinite(x)}
+    return found
+
+
+def _of_each_n(frame: pd.DataFrame) -> dict[str, str]:
+    found = {}
+    for n, row in _by_n(frame):
+        found |= _quantity(f"each/{n}/random", row, "random") | _quantity(f"each/{n}/fixed", row, "fixed")
+        found |= _difference(f"each/{n}", row)
+    seconds = {"random": frame["random_seconds"].max(), "fixed": frame["fixed_seconds"].sum(skipna=False, min_count=1)}
+    return found | {f"each/seconds-{name}": _fact(round(x)) for name, x in seconds.items() if np.isfinite(x)}
+
+
+def _of_guidance(frame: pd.DataFrame) -> dict[str, str]:
+    found = {"guidance/n": str(frame["n_refs"].iloc[0])} if len(frame) else {}
+    for row, metric in product(_records(frame), ("identity", "kid", "text")):
+        found |= _quantity(f"guidance/w{row['guidance']:g}/lam{row['lam']:g}/{metric}", row, metric, metric)
+    at_one = frame[np.isclose(frame["lam"].astype(float), 1)].set_index("guidance")
+    for metric, sign in (("identity", 1), ("kid", -1), ("text", 1)):
+        judged = (sign * at_one[metric]).dropna()
+        found |= {f"guidance/best-{metric}": _fact(judged.idxmax())} if len(judged) else {}
+    return found
+
+
+def _of_target_shown(frame: pd.DataFrame) -> dict[str, str]:
+    both = frame[frame["identity_difference"].notna()]
+    found = {"shown/n": str(both["n_refs"].max())} if len(both) else {}
+    for (n, row), name in product(_by_n(frame, both["n_refs"]), ("identity", "copying", "excess")):
+        place = f"shown/{n}" + "/left-out" * (row["target"] == "left_out")
+        found |= _quantity(f"{place}/{name}", row, name) | _difference(f"{place}/{name}", row, f"{name}_difference")
+    return found
+
+
+def _by_n(frame: pd.DataFrame, counts: pd.Series | None = None) -> Iterator[tuple[str, dict]]:
+    """Every row under the name of its N, and again as nmin or nmax where it is the smallest or largest of `counts`."""
+    counts = frame["n_refs"] if counts is None else counts
+    for row in _records(frame):
+        yield f"n{row['n_refs']}", row
+        yield from ((name, row) for name, n in (("nmin", counts.min()), ("nmax", counts.max())) if row["n_refs"] == n)
+
+
+def _values_of(row: Mapping, name: str) -> tuple[float, float, float]:
+    return row[name], row[f"{name}_low"], row[f"{name}_high"]
+
+
+def _quantity(key: str, row: Mapping, name: str, metric: str = "identity") -> dict[str, str]:
+    """The keys of a quantity of a frame, none for one that it lacks."""
+    return _keys(key, metric, *_values_of(row, name)) if np.isfinite(row[name]) else {}
+
+
+def _difference(place: str, row: Mapping, name: str = "difference") -> dict[str, str]:
+    return _quantity(f"{place}/difference", row, name) | _verdict(f"{place}/verdict", row, name)
+
+
+def _verdict(key: str, row: Mapping, name: str) -> dict[str, str]:
+    return {key: verdict(*_values_of(row, name)[1:])} if np.isfinite(row[name]) else {}
+
+
 # ---- grid and facts ----------------------------------------------------------------------------------------
 
 
-def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Role]) -> dict[str, str]:
+def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant]) -> dict[str, str]:
     main = found["main"]
     rows = table[~table["adapter"].isin(REFERENCES)]
     lams = sorted({float(lam) for lam in rows["lam"].dropna()})
@@ -411,9 +584,8 @@ def _table_row(label: str, lam: float | None, cell: Mapping[str, tuple]) -> str:
     if not cell:
         return ""
     keys = [_keys("x", metric, *cell[metric]) if metric in cell else {} for metric in TABLE_METRICS]
-    first = [label, "" if lam is None else _fact(lam), *(key.get("x", "") for key in keys)]
-    second = ["", "", *(_small(key.get("x/interval", "")) for key in keys)]
-    return rf"{' & '.join(first)} \\[-2pt]" + "\n" + rf"{' & '.join(second)} \\[2pt]"
+    pairs = [(key.get("x", ""), _small(key.get("x/interval", ""))) for key in keys]
+    return _line(label, ("" if lam is None else _fact(lam), ""), *pairs)
 
 
 def _small(interval: str) -> str:

@@ -137,6 +137,21 @@ def write_provenance(folder: Path, seed: int, device: str, data_hash: str, **not
     return path
 
 
+def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
+    """One JSON of several with facts about data, models and runs; of two with one name the later."""
+    facts = {name: value for file in files for name, value in json.loads(Path(file).read_text()).items()}
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
+    """What trainings cost, from their provenance.json: CSV with columns adapter, seconds [s of wall time], steps."""
+    runs = {Path(file).parent.name: json.loads(Path(file).read_text()) for file in files}
+    rows = [f"{name},{run['wall_time']},{run['train_steps']}\n" for name, run in runs.items()]
+    with atomic(path) as temporary:
+        temporary.write_text("".join(["adapter,seconds,steps\n", *rows]))
+
+
 def commit() -> dict[str, object]:
     """The commit of the sources and whether they differ from it; None for both outside a clone."""
     head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")

@@ -2,12 +2,16 @@
 
 Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
 """
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch.optim.lr_scheduler import LambdaLR
+
+from .paths import atomic
 
 WEIGHT_DECAY = 0.01  # of AdamW, as in the published training of the IP-Adapter
 P_DROP = 0.05        # of text, of images, and of both
@@ -26,19 +30,45 @@ def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
     return factor
 
 
+@dataclass(frozen=True)
+class Legs:
+    """Where a training keeps its state every so many steps, so that one that was interrupted goes on from there."""
+    path: Path
+    recipe: dict  # of JSON's kinds; a state by another recipe is not taken up
+    every: int = 200
+
+    def load(self) -> dict:
+        """The state of a training by this recipe; empty where there is none."""
+        state = torch.load(self.path, weights_only=True) if self.path.is_file() else {}
+        return state if state.get("recipe") == self.recipe else {}
+
+    def save(self, **state) -> None:
+        """Keep the state; a crash leaves the one before."""
+        with atomic(self.path) as file:
+            torch.save({"recipe": self.recipe, **state}, file)
+
+
 def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch.Tensor], steps: int, lr: float,
-        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None) -> Iterator[dict]:
+        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None, legs: Legs | None = None,
+        average: Sequence[torch.Tensor] = (), after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
     A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` returns the scalar loss of that
-    step. Raises FloatingPointError naming the step when the loss is not finite.
+    step; `after_step(step)` is called when it is made. With `legs` an interrupted training goes on where its state was
+    kept, that of `average` included, to the same end as an unbroken one; records of the earlier steps, and what the
+    caller has added to them, come again. Raises FloatingPointError naming the step when the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     schedule = LambdaLR(optimizer, warmup_cosine(steps, warmup=min(100, steps // 10 + 1)))
     optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    for step in range(steps):
+    records = _take_up(legs, [*parameters, *average], optimizer, schedule)
+    yield from records
+    for step in range(len(records), steps):
+        if legs and step and step % legs.every == 0:
+            legs.save(tensors=[t.detach() for t in (*parameters, *average)], optimizer=optimizer.state_dict(),
+                      schedule=schedule.state_dict(), records=records)
         loss = loss_at(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower lr or look at that step's pictures")
@@ -48,7 +78,22 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch
         lr_now = schedule.get_last_lr()[0]
         schedule.step()
         optimizer.zero_grad()
-        yield {"step": step, "loss": loss.item(), "lr": lr_now}
+        after_step(step)
+        records.append({"step": step, "loss": loss.item(), "lr": lr_now})
+        yield records[-1]
+    if legs:
+        legs.path.unlink(missing_ok=True)
+
+
+def _take_up(legs: Legs | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:
+    """Puts a kept state in place and returns its records; none and nothing where there is no state."""
+    if not (state := legs.load() if legs else {}):
+        return []
+    for ours, kept in zip(tensors, state["tensors"], strict=True):
+        ours.detach().copy_(kept)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return state["records"]
 
 
 # Equation (1), x_t = α_t x_0 + σ_t ε
@@ -106,7 +151,8 @@ def validation_loss(adapter, unet, scheduler, features, sets) -> float:
 
 
 def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float = 1e-4, seed: int = 0,
-                  validate_every: int = 50, accelerator: Accelerator | None = None) -> Iterator[dict]:
+                  validate_every: int = 50, accelerator: Accelerator | None = None, legs: Legs | None = None,
+                  ) -> Iterator[dict]:
     """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
 
     `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
@@ -121,7 +167,8 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     def loss_at(step: int) -> torch.Tensor:
         return adapter_loss(adapter, unet, scheduler, features, sets[step], step_generator(seed, step))
 
-    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator):
-        if record["step"] % validate_every == 0 or record["step"] == len(sets) - 1:
+    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, legs=legs):
+        due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1
+        if due and "val_loss" not in record:
             record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets)
         yield record

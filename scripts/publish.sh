@@ -1,16 +1,14 @@
 #!/usr/bin/env bash
 # publish.sh PROFILE: copy what a visitor should see of a finished run to results/published/PROFILE, which is tracked:
-# the tidy table and the scores, the executed notebooks that show figures, the PDF.
+# the tables, the facts, the executed notebooks that show figures. The PDF with its figures is tracked in paper/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=$1; from=results/$profile; to=results/published/$profile
-pdf=$(python -m ipa_lib.config "$profile" | tail -n 1)
-for file in "$from/table.csv" "$from/scores.csv" "$pdf"; do
+for file in "$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from/14_write_paper.ipynb"; do
     [ -f "$file" ] || { echo "$file is missing: make report PROFILE=$profile" >&2; exit 1; }
 done
 mkdir -p "$to"
-cp "$from"/{table,scores}.csv "$from"/{01,08,09,10,11}_*.ipynb "$to"
-cp "$pdf" "$to/preprint.pdf"
-cp "$(find "$from"/adapters -name provenance.json | sort | head -n 1)" "$to/provenance.json"
+cp "$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from"/{01,07,08,09,10,11,12,13,14}_*.ipynb "$to"
+pdf=$(python -m ipa_lib.config "$profile" | tail -n 1)
 pdftoppm -png -r 110 -singlefile "$(dirname "$pdf")/figures/sample_grid.pdf" docs/sample_grid
 du -sh "$to"

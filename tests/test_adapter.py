@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.adapter import MultiImageAdapter, slot_cosines
 from ipa_lib.attention import attached
 from ipa_lib.merge import MERGES
 
@@ -185,6 +185,51 @@ def test_an_empty_slot_gets_no_gradient(unet):
     for layer in adapter.layers.values():
         for weight in (layer.to_k, layer.to_v):
             assert [bool(slot.any()) for slot in weight.grad] == [True, False, True]
+
+
+# --- how alike the slots are -------------------------------------------------------------------------------
+
+
+def two_layers(n_slots, slots="own"):
+    """An adapter with zeros for matrices, of two layers that differ in width."""
+    return MultiImageAdapter({"down.0": 2, "mid": 3}, 4, 2, n_slots, slots=slots, tokens=1)
+
+
+def test_cosines_of_matrices_made_by_hand():
+    adapter = two_layers(3)
+    down, mid = adapter.layers.values()
+    first = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    with torch.no_grad():
+        down.to_k.copy_(torch.stack([first, 7 * first, -first]))  # scaled: 1, turned round: -1
+        down.to_v.copy_(torch.stack([first, first.flip(0), first + first.flip(0)]))  # at right angles; between them
+        mid.to_k.copy_(torch.eye(6)[:3].view(3, 3, 2))
+        mid.to_v[0, 0, 0] = mid.to_v[1, 0, 0] = 1.0  # the third is of zeros
+    half = 0.5**0.5
+    wanted = [
+        [[[1, 1, -1], [1, 1, -1], [-1, -1, 1]], [[1, 0, half], [0, 1, half], [half, half, 1]]],
+        [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 1, 0], [1, 1, 0], [0, 0, 0]]],
+    ]
+    measured = slot_cosines(adapter)
+    assert measured.dtype == torch.float32 and not measured.requires_grad
+    torch.testing.assert_close(measured, torch.tensor(wanted), atol=1e-6, rtol=0)
+
+
+def test_cosines_are_of_whole_matrices_layer_by_layer(unet):
+    adapter = tiny.adapter(unet, 3)
+    measured = slot_cosines(adapter.bfloat16())
+    assert measured.shape == (len(adapter.widths), 2, 3, 3) and measured.dtype == torch.float32
+    for name, layer in zip(adapter.widths, measured, strict=True):
+        made = adapter.layers[name.replace(".", "/")]
+        for stack, cosines in zip((made.to_k, made.to_v), layer, strict=True):
+            for p, q in [(0, 1), (1, 2), (2, 0), (1, 1)]:
+                wanted = torch.cosine_similarity(stack[p].float().ravel(), stack[q].float().ravel(), dim=0)
+                assert abs(cosines[p, q] - wanted) < 1e-5
+
+
+@pytest.mark.parametrize("slots, n", [("own", 3), ("shared", 1)])
+def test_slots_start_alike(unet, slots, n):
+    measured = slot_cosines(MultiImageAdapter.from_unet(unet, tiny.EMBED, 3, slots=slots))
+    torch.testing.assert_close(measured, torch.ones(len(measured), 2, n, n), atol=1e-6, rtol=0)
 
 
 # --- files -------------------------------------------------------------------------------------------------

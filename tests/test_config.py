@@ -70,22 +70,57 @@ def test_the_names_of_the_merges_are_those_of_merge():
     assert set(config.MERGES) == set(MERGES)
 
 
-def test_another_order_or_projection_is_another_folder():
-    others = (), ("norm",), ("given", "resampler")
+def test_another_order_projection_or_target_is_another_folder():
+    others = (), ("norm",), ("given", "resampler"), ("given", "linear", "shown")
     names = [config.AdapterRun("mean", "own", 4, True, 0, (4,), *more).name for more in others]
-    assert names == ["mean-own-n4r-s0", "mean-own-norm-n4r-s0", "mean-own-resampler-n4r-s0"]
+    assert names == [f"mean-own-{part}n4r-s0" for part in ("", "norm-", "resampler-", "shown-")]
 
 
 def test_grid_is_the_product_of_its_lists(load):
     profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]")
     assert len(profile.adapters) == 16
     assert list(profile.adapters)[:3] == ["mean-own-n1-s0", "mean-own-n1-s1", "mean-own-n4-s0"]
-    assert profile.adapters["concat-shared-n4-s1"] == config.AdapterRun("concat", "shared", 4, False, 1, (4,))
+    assert profile.adapters["concat-shared-n4-s1"] == config.AdapterRun(
+        "concat", "shared", 4, False, 1, (4,), lams=profile.lams)
 
 
 def test_random_n_is_in_the_name(load):
     profile = load("grid: [{merge: mean, n_max: 4, random_n: true, n_refs: [1, 2, 4]}]\nlams: [0, 1]")
-    assert profile.adapters == {"mean-own-n4r-s0": config.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4))}
+    run = config.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4), lams=(0.0, 1.0))
+    assert profile.adapters == {"mean-own-n4r-s0": run}
+
+
+def test_order_and_target_are_axes_of_the_grid(load):
+    profile = load("grid: [{merge: mean, n_max: 4, order: [given, norm], target: [left_out, shown]}]")
+    assert list(profile.adapters) == [f"mean-own-{part}n4-s0" for part in ("", "shown-", "norm-", "norm-shown-")]
+
+
+def test_usual_cells_are_those_of_the_grid_and_a_floor(load):
+    grid = "grid: [{merge: mean, n_max: 2, random_n: true, n_refs: [1, 2]}, {merge: concat, n_max: 4, lams: [1]}]"
+    profile = load(f"{grid}\nlams: [0, 1]")
+    main = "mean-own-n2r-s0"
+    assert profile.cells == {
+        f"{main}/n1": config.Cell(main, 1, (0.0, 1.0)),
+        f"{main}/n2": config.Cell(main, 2, (0.0, 1.0)),
+        "concat-own-n4-s0/n4": config.Cell("concat-own-n4-s0", 4, (1.0,)),
+        f"{main}/n2-other": config.Cell(main, 2, (1.0,), "other"),
+    }
+
+
+def test_more_cells_are_the_product_of_their_lists(load):
+    lists = "n_refs: [2, 4], prompts: [own, reversed], guidance: [1, 2.5], lams: [1]"
+    profile = load(f"grid: [{{merge: mean, n_max: 4}}]\ncells: [{{adapters: mean-own-n4-s0, {lists}}}]")
+    assert [cell.name for cell in profile.cells.values()][2:] == [
+        f"n{n}{prompts}-w{w}" for n in (2, 4) for prompts in ("", "-reversed") for w in ("1", "2.5")]
+    assert profile.cells["mean-own-n4-s0/n4-reversed-w2.5"].values() == {
+        "adapter": "mean-own-n4-s0", "cell": "n4-reversed-w2.5", "n_refs": 4, "prompts": "reversed", "lams": [1.0],
+        "guidance": 2.5}
+    assert "guidance" not in profile.cells["mean-own-n4-s0/n4"].values()
+
+
+def test_a_grid_of_its_own_has_no_cells_of_the_default(load):
+    usual = {"n4", "n4-other"}
+    assert {cell.name for cell in load("grid: [{merge: mean, n_max: 4}]").cells.values()} == usual
 
 
 def test_a_profile_holds_only_differences(load):
@@ -114,7 +149,7 @@ VALUES = st.fixed_dictionaries({}, optional={
 
 @given(values=VALUES)
 def test_flags_come_back_from_the_command_line_unchanged(folder, values):
-    words = shlex.split(config.Profile("x", {}, {}, (), folder).flags("05_generate", **values))
+    words = shlex.split(config.Profile("x", {}, {}, (), {}, folder).flags("05_generate", **values))
     pairs = dict(zip(words[1::3], words[2::3], strict=True))
     assert config.check_values(folder / "05_generate.ipynb", pairs) == values
 
@@ -145,7 +180,7 @@ ENTRY = "{merge: mean, n_max: 4}"
         ("grid: [{merge: mean, n_max: 4, seed: -1}]", "seed: expected a whole number from 0 to"),
         ("grid: [{merge: mean, n_max: 4, n_refs: [8]}]", "n_refs: expected a whole number from 1 to 4"),
         ("grid: [{merge: mean, n_max: 4, n_refs: [1, 1]}]", "n_refs: 1 stands there twice"),
-        ("grid: [{merge: mean, n_max: 4, n_refs: 2}]", "n_refs: expected list[int], got 2"),
+        ("grid: [{merge: mean, n_max: 4, n_refs: two}]", "n_refs: expected a whole number, got 'two'"),
         ("grid: [{merge: mean, n_max: 4, n_refs: []}]", "n_refs: expected at least one"),
         ("grid: [{merge: [], n_max: 4}]", "merge: expected at least one"),
         ("grid: [{merge: mean, n_max: 4, random_n: 7}]", "random_n: expected true or false, got 7"),
@@ -155,6 +190,14 @@ ENTRY = "{merge: mean, n_max: 4}"
         ("grid: []", "mine.yaml: grid: expected a list of at least one entry, got []"),
         ("grid: {merge: mean}", "grid: expected a list of at least one entry"),
         ("grid: [mean]", "mine.yaml: grid[0]: expected `name: value` pairs, got 'mean'"),
+        (f"grid: [{ENTRY}]\ncells: [{{n_refs: 4}}]", "mine.yaml: cells[0]: adapters is missing"),
+        (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s1, n_refs: 4}}]", "did you mean mean-own-n4-s0?"),
+        (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 8}}]", "whole number from 1 to 4, got 8"),
+        (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 4}}]", "mean-own-n4-s0/n4 stands there twice"),
+        (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 1, prompts: my}}]", "expected one of own"),
+        (f"grid: [{ENTRY}]\ncells: 4", "mine.yaml: cells: expected a list, got 4"),
+        ("grid: [{merge: mean, n_max: 4, target: hidden}]", "target: expected one of left_out, shown, got 'hidden'"),
+        ("grid: [{merge: mean, n_max: 4, lams: [-1]}]", "mine.yaml: grid[0]: lams: expected λ ≥ 0, got -1.0"),
         ("lams: []", "mine.yaml: lams: expected at least one"),
         ("lams: [0.0, .nan]", "mine.yaml: lams: expected a finite number, got nan"),
         ("lams: [.inf]", "lams: expected a finite number, got inf"),
@@ -221,6 +264,6 @@ def test_a_notebook_without_parameters_cell_is_one_line(tmp_path):
 def test_the_command_line_says_what_a_profile_trains(capsys):
     assert config.main(["smoke"]) == 0
     said = capsys.readouterr().out
-    assert "-s0: N = " in said and said.endswith("\nresults/smoke/paper/main.pdf\n")
+    assert "mean-own-n2r-s0/n2-other: λ = 1.0" in said and said.endswith("\nresults/smoke/paper/main.pdf\n")
     assert config.main(["smok"]) == 1
     assert capsys.readouterr().err == "no profile 'smok' in configs/; did you mean smoke?\n"

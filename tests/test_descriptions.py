@@ -11,7 +11,8 @@ from ipa_lib.descriptions import COLOURS, colour_name, describe, lengthen
 from ipa_lib.mini_celeba import drawn_factors, identity_factors, nuisance_factors, write_mini_celeba
 
 PERSON = replace(identity_factors(0, 1), cut="bob", hair_colour="red", beard="none", glasses="none", freckles=True)
-PICTURE = replace(nuisance_factors(0, 1, 0), occluder="none", yaw=0.3, light=(0.4, 0.0), shirt=(220, 40, 40), blink=False)
+PICTURE = replace(nuisance_factors(0, 1, 0), occluder="none", yaw=0.3, light=(0.4, 0.0), shirt=(220, 40, 40),
+                  blink=False)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import torch
 from ipa_lib import celeba, features
 from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures
 from ipa_lib.captions import captions
+from ipa_lib.identity_sets import evaluation_sets, group_by_person, occluded_prompts
+from ipa_lib.mini_celeba import redrawn, write_mini_celeba
 
 
 @pytest.fixture
@@ -86,3 +88,21 @@ def test_other_encoder_weights_are_noticed(own_celeba, base_folder, tmp_path):
 def test_missing_features_say_what_to_run(own_celeba, base_folder, tmp_path):
     with pytest.raises(ValueError, match="no cached features here; run notebooks/03_cache_features.ipynb"):
         features.load_features(celeba.read_celeba(own_celeba), base_folder, tmp_path / "none", 64)
+
+
+def test_occluded_prompts_are_embedded_anew_and_nothing_else_is(tmp_path, base):
+    folder = write_mini_celeba(tmp_path / "drawn", 4, 5, seed=3, workers=1, progress=False)
+    table = celeba.read_celeba(folder)
+    cached, sets = features.compute_features(table, base, 64), evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
+    assert features.occluded(cached, base, folder, sets, "reversed", 2) is cached
+    other = features.occluded(cached, base, folder, sets, "occluded50", 2)
+    assert torch.equal(other.latents, cached.latents) and torch.equal(other.caption, cached.caption)
+    used = sorted({row for rows in sets.prompts for row in rows[:2]})
+    rest = [row for row in range(len(table)) if row not in used]
+    assert torch.equal(other.embeds[rest], cached.embeds[rest])
+    assert not torch.equal(other.embeds[used], cached.embeds[used])
+    hidden = occluded_prompts(sets, "occluded50", 2)
+    for row, slot in ((0, 0), (0, 1), (7, 0), (7, 1)):
+        prompt = sets.prompts[row][slot]
+        seen = embed_pictures(base, redrawn(folder, [prompt], [hidden[row, slot]]))[0]
+        torch.testing.assert_close(other.embeds[prompt], seen, atol=1e-5, rtol=0)

@@ -11,11 +11,14 @@ from torch.utils.data import DataLoader
 
 from ipa_lib.celeba import read_celeba
 from ipa_lib.identity_sets import (
+    PROMPTS,
+    STEP,
     LeaveOneOutSets,
     check_pictures_differ,
     check_splits,
     evaluation_sets,
     group_by_person,
+    occluded_prompts,
     with_prompts,
 )
 
@@ -205,6 +208,8 @@ def test_random_n_is_uniform():
         ({"steps": -1}, "steps = -1; at least 0"),
         ({"seed": -1}, "seed = -1; 0 to"),
         ({"seed": 2**32}, "seed = 4294967296; 0 to"),
+        ({"target": "hidden"}, "target = 'hidden'; one of left_out, shown was expected"),
+        ({"target": "shown", "n_max": 5}, "n_max = 5 needs 6 pictures; person 101 has 5"),
     ],
 )
 def test_arguments_out_of_range_are_named(changed, message):
@@ -269,5 +274,111 @@ def test_other_prompts_are_another_persons_and_nothing_else_changes(tiny_celeba)
     assert all(len(w) == 1 and w[0] != person for w, person in zip(whose, other.person, strict=True))
     assert other.drop(columns="prompts").equals(sets.drop(columns="prompts"))
     assert with_prompts(sets, "own").equals(sets)
-    with pytest.raises(ValueError, match="own or other"):
-        with_prompts(sets, "nobody")
+    with pytest.raises(ValueError, match="^prompts = 'other' needs at least 2 people$"):
+        with_prompts(sets[sets.person == sets.person[0]], "other")
+
+
+@pytest.mark.parametrize("n_refs", [1, 2, 3])
+def test_reversed_prompts_are_those_that_are_used_the_other_way_round(n_refs):
+    sets = evaluation_sets(groups_of([6, 7, 8]), 3, 2, seed=5)
+    turned = with_prompts(sets, "reversed", n_refs)
+    for before, after in zip(sets["prompts"], turned["prompts"], strict=True):
+        assert after[:n_refs] == tuple(reversed(before[:n_refs])) and after[n_refs:] == before[n_refs:]
+    assert turned.drop(columns="prompts").equals(sets.drop(columns="prompts"))
+    assert with_prompts(turned, "reversed", n_refs).equals(sets)
+
+
+def test_occluded_prompts_are_the_persons_own():
+    sets = evaluation_sets(groups_of([6, 7, 8]), 3, 2, seed=5)
+    assert all(with_prompts(sets, prompts).equals(sets) for prompts in PROMPTS if prompts.startswith("occluded"))
+
+
+@pytest.mark.parametrize("n_refs", [1, 2, 3, 4])
+def test_occluders_alternate_over_slots_and_people(n_refs):
+    sets = evaluation_sets(groups_of([6] * 10), 4, 3, seed=2)
+    occluded = occluded_prompts(sets, "occluded50", n_refs)
+    first, second = ([True, False] * 2)[:n_refs], ([False, True] * 2)[:n_refs]
+    assert occluded.dtype == bool and occluded.tolist() == ([first] * 3 + [second] * 3) * 5
+    assert (occluded.mean(0) == 0.5).all()
+    mixed = sets.sample(frac=1, random_state=0)
+    of_person = pd.Series(map(tuple, occluded_prompts(mixed, "occluded50", n_refs))).groupby(mixed.person.to_numpy())
+    assert (of_person.nunique() == 1).all()
+    assert occluded_prompts(sets, "occluded0", n_refs).tolist() == [[False] * n_refs] * 30
+    assert occluded_prompts(sets, "occluded100", n_refs).tolist() == [[True] * n_refs] * 30
+
+
+def test_stored_prompts_are_not_drawn_anew():
+    sets = evaluation_sets(groups_of([6, 7]), 2, 1, seed=0)
+    stored = [prompts for prompts in PROMPTS if occluded_prompts(sets, prompts, 2) is None]
+    assert stored == ["own", "other", "reversed"]
+
+
+def test_unknown_prompts_are_named():
+    sets = evaluation_sets(groups_of([6, 7]), 2, 1, seed=0)
+    line = "^prompts = 'nobody'; one of own, other, reversed, occluded0, occluded50, occluded100 was expected$"
+    with pytest.raises(ValueError, match=line):
+        with_prompts(sets, "nobody", 2)
+    with pytest.raises(ValueError, match=line):
+        occluded_prompts(sets, "nobody", 2)
+    for n_refs in (None, 0, 3):
+        with pytest.raises(ValueError, match=f"^n_refs = {n_refs}; 1 to 2 was expected"):
+            with_prompts(sets, "reversed", n_refs)
+    with pytest.raises(ValueError, match="^n_refs = 3; 1 to 2 was expected"):
+        occluded_prompts(sets, "occluded50", 3)
+
+
+# --- what a target is ----------------------------------------------------------------------------------------
+
+
+def drawn_left_out(sets, step):
+    """Target, prompts and mask of each sample as they were drawn before there was a choice of targets."""
+    rng = np.random.default_rng([sets.seed, STEP, step])
+    for person in sets.people_of(step):
+        n = int(rng.integers(1, sets.n_max, endpoint=True)) if sets.random_n else sets.n_max
+        drawn = rng.choice(sets.rows[person], n + 1, replace=False)
+        removed = int(rng.integers(n + 1))
+        refs = [row for place, row in enumerate(drawn.tolist()) if place != removed]
+        yield drawn[removed], refs + refs[:1] * (sets.n_max - n), [slot < n for slot in range(sets.n_max)]
+
+
+@settings(max_examples=40)
+@given(n_max=st.integers(1, 5), seed=seeds, step=st.integers(0, 99), random_n=st.booleans(), default=st.booleans())
+def test_sets_with_the_target_left_out_are_those_of_before(n_max, seed, step, random_n, default):
+    more = {} if default else {"target": "left_out"}
+    sets = LeaveOneOutSets(groups_of([6, 7, 9]), n_max, 4, 100, seed, random_n, **more)
+    columns = zip(*drawn_left_out(sets, step), strict=True)
+    for key, column in zip(("target", "refs", "mask"), columns, strict=True):
+        assert np.array_equal(sets[step][key], column)
+
+
+@settings(max_examples=40)
+@given(n_max=st.integers(1, 5), seed=seeds, step=st.integers(0, 99), random_n=st.booleans())
+def test_a_shown_target_is_one_of_its_prompts(n_max, seed, step, random_n):
+    table = table_of([6, 7, 9])
+    sets = LeaveOneOutSets(group_by_person(table, 6), n_max, 5, 100, seed, random_n, target="shown")
+    item, persons = sets[step], table["person"].to_numpy()
+    assert [item[key].dtype for key in ("target", "refs", "mask")] == [torch.int64, torch.int64, torch.bool]
+    assert item["refs"].shape == item["mask"].shape == (5, n_max)
+    rows = zip(item["target"].tolist(), item["refs"].tolist(), item["mask"].tolist(), sets.people_of(step), strict=True)
+    for target, refs, mask, person in rows:
+        n = sum(mask)
+        assert 1 <= n <= n_max and all(mask[:n]) and (random_n or n == n_max)
+        assert refs[:n].count(target) == 1 and len(set(refs[:n])) == n and set(refs[n:]) <= {refs[0]}
+        assert set(persons[refs]) == {person}
+
+
+@pytest.mark.parametrize("random_n", [False, True])
+def test_a_shown_target_is_any_picture_in_any_slot(random_n):
+    item = LeaveOneOutSets(groups_of([5]), 3, 4000, 1, seed=1, random_n=random_n, target="shown")[0]
+    assert chisquare(np.bincount(item["target"], minlength=5)).pvalue > 1e-3
+    for n in (2, 3) if random_n else (3,):
+        of_n = item["mask"].sum(1) == n
+        refs, target = item["refs"][of_n, :n], item["target"][of_n]
+        slots = (refs == target[:, None]).long().argmax(1)
+        assert chisquare(np.bincount(slots, minlength=n)).pvalue > 1e-3
+        assert all(chisquare(np.bincount(column, minlength=5)).pvalue > 1e-3 for column in refs.T)
+
+
+def test_both_kinds_of_targets_visit_the_same_people():
+    left_out, shown = (LeaveOneOutSets(groups_of([4] * 9), 3, 5, 20, 1, target=kind) for kind in ("left_out", "shown"))
+    assert all(left_out.people_of(step) == shown.people_of(step) for step in range(20))

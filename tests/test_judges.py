@@ -72,3 +72,31 @@ def test_a_person_without_a_free_picture_is_named(stored, judge):
     sets = evaluation_sets(group_by_person(table, 4, "test"), 4, 2, seed=0)
     with pytest.raises(ValueError, match="every held-out picture is a target"):
         evaluation.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
+
+
+def test_how_much_an_order_changes(judge, tmp_path):
+    """Galleries with equal pictures differ by nothing; one other picture of four by its distance over four."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
+    sets = pd.DataFrame({"person": [1, 1, 2, 2], "sample": [0, 1, 0, 1], "target": [0, 1, 2, 3], "prompts": [(4,)] * 4,
+                         "held_out": [(5,)] * 4})
+    files = pd.Series([f"{i}.jpg" for i in range(6)])
+    for name, pictures in (("n1", drawn), ("n1-reversed", np.concatenate([drawn[:3], drawn[:1]]))):
+        for lam in (0.0, 1.0):
+            shown = pictures if lam else drawn
+            galleries.write_pictures(tmp_path / name, sets.assign(lam=lam), shown)
+        galleries.write_index(tmp_path / name, sets, [0.0, 1.0], files)
+    a, b = judge.look(drawn[[3, 0]]).identity
+    assert evaluation.order_change(judge, tmp_path / "n1-reversed") == pytest.approx((1 - a @ b) / 4, abs=1e-5)
+    assert evaluation.order_change(judge, tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
+    galleries.write_index(tmp_path / "n1", sets.assign(target=[1, 0, 2, 3]), [0.0, 1.0], files)
+    with pytest.raises(ValueError, match="n1-reversed: other samples than in n1"):
+        evaluation.order_change(judge, tmp_path / "n1-reversed")
+
+
+def test_prompts_drawn_anew_have_no_copying(stored, judge):
+    table = stored[0]
+    sets = galleries.named_sets(evaluation_sets(group_by_person(table, 4, "test"), 2, 2, seed=0), table.file)
+    assert evaluation.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "occluded50"}) is None
+    shown = evaluation.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "reversed"})
+    assert len(shown) == len(sets) and shown[0].shape == (2, judges.IDENTITY_WIDTH)

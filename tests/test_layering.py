@@ -17,9 +17,11 @@ ORDER = """
     merge projection attention adapter attention_maps exchange
     training mini_base sampling
     intervals metrics judges evaluation
-    runs plots report
+    runs ablations plots report
 """.split()
-WITHOUT_TORCH = "paths config mini_celeba descriptions captions celeba galleries intervals runs plots report".split()
+WITHOUT_TORCH = """
+    paths config mini_celeba descriptions captions celeba galleries intervals runs ablations plots report
+""".split()
 WAYS = """
     from . import plots
     from .plots import save

@@ -404,8 +404,9 @@ def cell():
 
 def test_evaluate_cell_gives_the_tidy_rows_and_scores(cell):
     judged, reference, prompts = cell
-    keys = {"adapter": "mean-own-n4r-s0", "seed": 0, "n_refs": 3, "lam": 1.0}
+    keys = {"adapter": "mean-own-n4r-s0", "seed": 0, "cell": "n3", "n_refs": 3, "lam": 1.0}
     rows, scores = evaluation.evaluate_cell(judged, reference, prompts, keys, resamples=50)
+    assert (scores[list(evaluation.SCORE_KEYS)] == list(keys.values())).all(axis=None)
     table = evaluation.table(rows).set_index("metric")
     assert table.index.tolist() == ["identity", "top1", "text", "copying", "fid", "kid", "is"]
     assert list(evaluation.table(rows).columns) == list(evaluation.TABLE_COLUMNS)
@@ -461,6 +462,31 @@ def test_matched_rows_take_each_person_as_often_as_it_has_samples():
     assert (rows == evaluation.matched_rows(real, samples[::-1])).all()
     people = np.repeat([1, 2], 6)
     assert sorted(evaluation.matched_rows(people, people)) == list(range(12))  # none twice
+
+
+def test_fewer_samples_are_subsets_with_as_many_real_pictures(cell):
+    judged, reference, _ = cell
+    found = evaluation.over_counts(judged, reference, [40, 12, 6], draws=8)
+    assert list(found.columns) == ["metric", "count", "value", "low", "high"]
+    assert [tuple(row) for row in found[["metric", "count"]].to_numpy()] == [
+        (metric, count) for count in (6, 12, 24) for metric in ("fid", "kid")]  # 40 are not there
+    fid = found[found.metric == "fid"].set_index("count")
+    assert fid.value[6] > fid.value[12] > fid.value[24]  # the same pictures, a larger bias
+    assert (found.low <= found.value).all() and (found.value <= found.high).all()
+    rows, _ = evaluation.evaluate_cell(judged, reference, resamples=5)
+    whole = {row["metric"]: row["value"] for row in rows}
+    assert fid.value[24] == pytest.approx(whole["fid"]) and fid.low[24] == fid.high[24] == fid.value[24]
+    assert found.value.iloc[-1] == pytest.approx(whole["kid"])
+
+
+def test_another_person_s_prompts_are_a_reference_and_side_cells_are_the_adapter_s():
+    settings = {"profile": "p", "adapter": "a", "merge": "mean", "seed": 1, "cell": "n4-other", "prompts": "other",
+                "n_refs": 4, "guidance": 3.0, "sampling_steps": 20}
+    assert evaluation.cell_keys(settings) == {
+        "profile": "p", "cell": "n4-other", "prompts": "other", "n_refs": 4, "guidance": 3.0, "adapter": "other"}
+    keys = evaluation.cell_keys(settings | {"cell": "n4-occluded50", "prompts": "occluded50"})
+    assert (keys["adapter"], keys["merge"], keys["cell"]) == ("a", "mean", "n4-occluded50")
+    assert set(keys) <= set(evaluation.KEYS)
 
 
 def test_evaluate_cell_refuses_what_does_not_fit(cell):

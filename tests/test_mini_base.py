@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 
 from ipa_lib import mini_base, mini_celeba
 from ipa_lib.paths import MODELS
+from ipa_lib.training import Legs
 
 CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
 
@@ -62,26 +64,45 @@ def test_moving_average_follows_the_parameters():
     with torch.no_grad():
         for p in module.parameters():
             p.fill_(3.0)
-    for _ in range(40):
-        average.update()
+    for step in range(40):
+        average.update(step)
     average.copy_to_modules()
     assert all(torch.allclose(p, torch.tensor(3.0), atol=1e-3) for p in module.parameters())
 
 
 def test_a_finished_part_is_not_trained_again(tmp_path):
-    def refuse():
+    def refuse(legs):
         raise AssertionError("trained again")
         yield
 
     part, recipe = torch.nn.Module(), {"steps": 2, "seed": 0}
     part = mini_base.new_judge((8,), (1,), 3)
     steps = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]
-    log = mini_base.finish({"judge": part}, tmp_path, iter(steps), recipe)
-    again = mini_base.finish({"judge": part}, tmp_path, refuse(), recipe)
+    log = mini_base.finish({"judge": part}, tmp_path, lambda legs: iter(steps), recipe)
+    again = mini_base.finish({"judge": part}, tmp_path, refuse, recipe)
     assert log.equals(again) and json.loads((tmp_path / "judge.json").read_text())["seed"] == 0
     with pytest.raises(AssertionError):
-        mini_base.finish({"judge": part}, tmp_path, refuse(), recipe | {"seed": 1})
-    assert mini_base.finish({"judge": part}, tmp_path, refuse(), recipe | {"seed": 1}, train=False).equals(log)
+        mini_base.finish({"judge": part}, tmp_path, refuse, recipe | {"seed": 1})
+    assert mini_base.finish({"judge": part}, tmp_path, refuse, recipe | {"seed": 1}, train=False).equals(log)
+
+
+def test_an_interrupted_part_goes_on(tmp_path):
+    """The text encoder's and U-Net's moving average included: the same weights as of an unbroken training."""
+    latents, tokens = torch.randn(8, 4, 16, 16), torch.randint(0, 40, (8, 2, 6))
+
+    def part(folder, stop=None):
+        torch.manual_seed(0)
+        unet, text = mini_base.new_unet(), mini_base.new_text_encoder(mini_base.new_tokenizer(["a face"]))
+        stream = mini_base.train_unet(unet, text, mini_base.new_scheduler(), latents, tokens, tokens[0, 0], 5, 2, 0,
+                                      legs=Legs(folder / "unet.state", {"seed": 0}, every=2))
+        log = [record["loss"] for record in itertools.islice(stream, stop)]
+        return log, {**unet.state_dict(), **text.state_dict()}
+
+    whole, weights = part(tmp_path / "whole")
+    assert part(tmp_path / "legs", stop=4)[0] == whole[:4]  # the state of step 2 was kept
+    again, resumed = part(tmp_path / "legs")
+    assert again == whole and all(torch.equal(resumed[name], weights[name]) for name in weights)
+    assert not list(tmp_path.rglob("*.state"))
 
 
 def test_every_part_learns_something_in_a_few_steps():

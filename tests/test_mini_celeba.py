@@ -1,6 +1,8 @@
 import hashlib
+import io
 import json
 import re
+import shutil
 import tarfile
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipa_lib import mini_celeba
+from ipa_lib import celeba, mini_celeba
 from ipa_lib.mini_celeba import (
     ATTRIBUTES,
     Identity,
@@ -18,6 +20,7 @@ from ipa_lib.mini_celeba import (
     identity_factors,
     nuisance_factors,
     occluder,
+    redrawn,
     render,
     split_of,
     write_mini_celeba,
@@ -344,3 +347,111 @@ def test_drawing_refuses_small_sizes_and_negative_numbers():
     for key in ((-1, 0, 0), (0, -1, 0), (0, 0, -1)):
         with pytest.raises(ValueError, match="must be >= 0"):
             draw_picture(*key)
+
+
+# ---- drawn anew with a given occluder ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both_ways(written) -> tuple[np.ndarray, np.ndarray]:
+    """Every picture of the folder without and with an occluder, each [48, H, W, 3]."""
+    every = np.arange(PEOPLE * PICTURES)
+    return redrawn(written, every, every < 0), redrawn(written, every, every >= 0)
+
+
+@pytest.fixture(scope="module")
+def own_occluders() -> np.ndarray:
+    return np.array([occluder(5, *key) for key in mini_celeba.file_order(PEOPLE, PICTURES, 5).tolist()])
+
+
+def jpeg_of(row: int, worn: str) -> np.ndarray:
+    """The picture of a row as it would be stored with this occluder, all other factors its own."""
+    person, picture = mini_celeba.file_order(PEOPLE, PICTURES, 5)[row].tolist()
+    nuisance = replace(nuisance_factors(5, person, picture), occluder=worn)
+    file = io.BytesIO()
+    render(identity_factors(5, person), nuisance, 48).save(file, "JPEG", quality=95, subsampling=0)
+    return np.asarray(Image.open(file))
+
+
+def test_a_picture_that_is_as_asked_equals_the_stored_file(written, both_ways, own_occluders):
+    stored = celeba.load_pictures(celeba.read_celeba(written)["path"], 48)
+    bare, worn = both_ways
+    has = own_occluders != "none"
+    assert 5 < has.sum() < 43 and bare.dtype == worn.dtype == np.uint8
+    assert np.array_equal(np.where(has[:, None, None, None], worn, bare), stored)
+    changed = np.where(has[:, None, None, None], bare, worn) != stored
+    assert changed.any(axis=(1, 2, 3)).all()
+
+
+def test_only_the_occluder_is_drawn_anew(both_ways, own_occluders):
+    bare, worn = both_ways
+    for row in range(0, len(worn), 2):
+        assert np.array_equal(bare[row], jpeg_of(row, "none"))
+        kinds = [kind for kind in ("sunglasses", "hat", "mask") if np.array_equal(worn[row], jpeg_of(row, kind))]
+        assert len(kinds) == 1 and own_occluders[row] in ("none", *kinds)
+
+
+def test_what_lies_far_from_the_occluder_keeps_its_pixels(both_ways):
+    bare, worn = both_ways
+    differs = (bare != worn).any(axis=3)  # [48, H, W]
+    far = {"sunglasses": np.s_[40:], "mask": np.s_[:16]}
+    for kind, where in far.items():
+        keys = mini_celeba.file_order(PEOPLE, PICTURES, 5).tolist()
+        rows = [row for row, key in enumerate(keys) if mini_celeba.with_occluder(5, *key, True).occluder == kind]
+        assert len(rows) > 3 and differs[rows].any(axis=(1, 2)).all() and not differs[rows][:, where].any()
+
+
+def test_the_order_of_the_rows_changes_no_picture(written, both_ways):
+    bare, worn = both_ways
+    again = redrawn(written, [30, 2, 2, 47], [True, False, True, False])
+    assert np.array_equal(again, [worn[30], bare[2], worn[2], bare[47]])
+    assert redrawn(written, [], []).shape == (0, 48, 48, 3)
+
+
+def test_given_occluders_are_as_frequent_as_drawn_ones():
+    keys = [(1, person, picture) for person in range(300) for picture in range(10)]
+    given = [mini_celeba.other_occluder(*key) for key in keys if occluder(*key) == "none"]
+    shares = {kind: given.count(kind) / len(given) for kind in given}
+    assert shares == pytest.approx({"sunglasses": 12 / 35, "hat": 12 / 35, "mask": 11 / 35}, abs=0.04)
+    of_seeds = [[mini_celeba.other_occluder(seed, 1, picture) for picture in range(9)] for seed in range(3)]
+    assert len(set(map(tuple, of_seeds))) == 3
+
+
+def test_hair_and_mouth_follow_a_given_occluder(written):
+    order = mini_celeba.file_order(PEOPLE, PICTURES, 5).tolist()
+    hats = [key for key in order if mini_celeba.other_occluder(5, *key) == "hat" and occluder(5, *key) == "none"]
+    masks = [key for key in order if mini_celeba.other_occluder(5, *key) == "mask" and occluder(5, *key) == "none"]
+    for person, picture in hats:
+        worn = mini_celeba.with_occluder(5, person, picture, True)
+        afro = replace(identity_factors(5, person), cut="afro")
+        assert render(afro, worn).tobytes() == render(replace(afro, cut="bald"), worn).tobytes()
+    for person, picture in masks:
+        worn, open_ = mini_celeba.with_occluder(5, person, picture, True), {"mouth_open": True, "gap": 0.05}
+        assert render(identity_factors(5, person), replace(worn, **open_)) == render(identity_factors(5, person), worn)
+    assert hats and masks
+
+
+def test_only_drawn_faces_are_drawn_anew(tiny_celeba):
+    line = f"^{re.escape(str(tiny_celeba))}: .* only drawn faces can be drawn anew with another occluder$"
+    with pytest.raises(ValueError, match=line):
+        redrawn(tiny_celeba, [0], [True])
+
+
+def test_a_folder_whose_rows_are_not_those_of_the_drawing_is_refused(written, tmp_path, monkeypatch):
+    root = shutil.copytree(written, tmp_path / "mini")
+    (root / "img_align_celeba" / "000007.jpg").unlink()
+    with pytest.raises(ValueError, match="mini: 1 of 48 pictures are missing, such as 000007.jpg, so that rows"):
+        redrawn(root, [0], [True])
+    monkeypatch.setattr(mini_celeba, "VERSION", mini_celeba.VERSION + 1)
+    with pytest.raises(ValueError, match="finished, was expected; found"):
+        redrawn(written, [0], [True])
+
+
+@pytest.mark.parametrize(
+    "rows_, occluded, message",
+    [([48], [True], "rows: 0 to 47 was expected, got 48"), ([0, -1], [True] * 2, "rows: 0 to 47 .* got -1"),
+     ([0, 1], [True], r"rows \[2\], occluded \[1\]: one each a picture"), (0, True, r"rows \[\], occluded \[\]")],
+)  # fmt: skip
+def test_foreign_rows_are_refused(written, rows_, occluded, message):
+    with pytest.raises(ValueError, match=message):
+        redrawn(written, rows_, occluded)

@@ -116,6 +116,7 @@ def test_the_workflow_passes_what_the_notebooks_declare():
     for call in flags_calls((ROOT / "Snakefile").read_text()):
         passed.setdefault(call.args[0].value, set()).update(keyword.arg for keyword in call.keywords if keyword.arg)
     assert passed.keys() == {path.stem for path in PATHS} - {"explore"}
-    assert "lams" in passed["05_generate"]
+    passed["04_train_adapter"] |= config.AXES.keys()  # handed over as a whole
+    passed["05_generate"] |= config.Cell("a", 1, (1.0,), guidance=3.0).values().keys()
     for notebook, names in passed.items():
         assert names <= config.parameters(NOTEBOOKS / f"{notebook}.ipynb").keys(), notebook

@@ -5,13 +5,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import ALT, LAMS, MAIN, make_scores, make_table
+from tables import ALT, LAMS, MAIN, full_grid, make_scores, make_table, run
 
-from ipa_lib import plots
+from ipa_lib import ablations, plots
 
 matplotlib.use("Agg")
 OVER_LAM = ("identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam")
-FROM_TABLE = (*OVER_LAM, "identity_vs_n_refs", "fid_vs_n_refs")
+FROM_TABLE = (*OVER_LAM, "identity_vs_n_refs", "fid_vs_n_refs", "identity_of_adapters")
+FROM_SCORES = ("identity_vs_occlusion", "tradeoff", "guidance", "copying_vs_identity")  # of table and scores
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,15 @@ def scores():
 @pytest.fixture(scope="module")
 def table(scores):
     return make_table(scores)
+
+
+@pytest.fixture(scope="module")
+def full():
+    """(table, scores) of the full grid."""
+    runs = full_grid()
+    harm = lambda run, cell, n, lam: -0.1 * lam * cell.endswith("occluded100") - 0.05 * (run["target"] == "shown")  # noqa: E731
+    scores = make_scores(runs, (0.0, 0.5, 1.0), people=8, effect=harm)
+    return make_table(scores, runs), scores
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +118,185 @@ def test_seeds_are_dots_and_their_mean_is_the_line():
     rows = table[(table["metric"] == "identity") & table["adapter"].str.startswith("mean")]
     np.testing.assert_allclose(line.get_ydata(), rows.groupby("lam")["value"].mean())
     assert dots.get_linestyle() == "None" and len(dots.get_xdata()) == 2 * len(LAMS)
+
+
+def labels(fig):
+    return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def plotted(ax, label):
+    (line,) = [line for line in ax.lines if line.get_label() == label]
+    return line
+
+
+def within(fig):
+    """Nothing that is drawn or written reaches over the edge of the figure."""
+    fig.draw_without_rendering()
+    box = fig.get_tightbbox()
+    return box.x0 >= 0 and box.y0 >= 0 and (box.max <= fig.get_size_inches() + 1e-6).all()
+
+
+@pytest.mark.parametrize("stem", OVER_LAM)
+def test_of_many_adapters_the_main_one_alone_is_shown_over_lam(stem, full):
+    fig = getattr(plots, stem)(full[0])
+    named = [label for label in labels(fig) if label.startswith("$N")]
+    assert named == [rf"$N = {n}$: среднее, обучен на $n \leq 8$" for n in (1, 2, 4, 8)]
+    assert within(fig)
+    for ax in fig.axes:
+        assert [len(lines(ax, n)) for n in (1, 2, 4, 8)] == [2] * 4  # the mean, and the dots of two seeds
+
+
+def test_side_cells_are_not_shown_among_the_usual_ones(full):
+    ax = plots.identity_vs_lam(full[0]).axes[0]
+    rows = ablations.usual(full[0])
+    rows = rows[rows["adapter"].str.startswith("mean-own-n8r") & (rows["metric"] == "identity") & (rows["n_refs"] == 4)]
+    np.testing.assert_allclose(lines(ax, 4)[0].get_ydata(), rows.groupby("lam")["value"].mean())
+    worst = plots.worst_cases(full[1], "mean-own-n8r-s0", 4, count=1000)
+    assert set(worst["cell"]) == {"n4"}
+
+
+def test_over_n_main_stands_beside_the_models_trained_for_one_n(full):
+    fig = plots.identity_vs_n_refs(full[0])
+    ax, own = fig.axes[0], "среднее, своя модель для каждого $N$"
+    assert labels(fig)[:3] == [r"среднее, обучен на $n \leq 8$", own, r"среднее, обучен на $n \leq 4$"]
+    rows = full[0][(full[0]["metric"] == "identity") & (full[0]["lam"] == 1)].set_index(["adapter", "cell"])["value"]
+    line = plotted(ax, own)
+    np.testing.assert_allclose(line.get_ydata(), [rows[f"mean-own-n{n}-s0", f"n{n}"] for n in (1, 2, 4, 8)])
+    assert np.abs(line.get_xdata() - [1, 2, 4, 8]).max() < 0.5
+    np.testing.assert_array_equal(plotted(ax, r"среднее, обучен на $n \leq 8$").get_xdata(), [1, 2, 4, 8])
+    assert within(fig)
+
+
+def test_a_small_grid_shows_both_adapters_over_lam_and_over_n(table):
+    for fig in (plots.identity_vs_lam(table), plots.fid_vs_n_refs(table)):
+        assert {"среднее, обучен на $n \\leq 4$", "конкатенация, обучен на $n = 4$"} <= {
+            label.split("$: ")[-1] for label in labels(fig)}  # fmt: skip
+
+
+def test_every_adapter_has_a_row_at_its_largest_n(full):
+    fig = plots.identity_of_adapters(full[0])
+    (ax,) = fig.axes
+    found = ablations.variants(full[0])
+    assert [text.get_text() for text in ax.get_yticklabels()] == [plots.variant_name(v) for v in found]
+    points = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
+    assert [line.get_color() for line in points] == [plots.color(v.n_refs[-1]) for v in found]
+    rows = full[0][full[0]["adapter"].str.startswith("mean-own-n8r") & (full[0]["cell"] == "n8")]
+    rows = rows[(rows["metric"] == "identity") & (rows["lam"] == 1)]
+    assert points[0].get_xdata()[0] == pytest.approx(rows["value"].mean()) and len(rows) == 2
+    assert labels(fig) == ["$N = 1$", "$N = 2$", "$N = 4$", "$N = 8$", "подсказки другого человека",
+                           r"$\lambda = 0$: только текст"]  # fmt: skip
+    assert within(fig)
+
+
+def test_a_legend_says_what_is_unusual_of_an_adapter():
+    runs = tuple((run(name), (4,)) for name in ("mean-own-norm-n4r-s0", "mean-shared-shown-n4-s0"))
+    found = ablations.variants(make_table(make_scores(runs, (1.0,), people=2), runs))
+    assert [plots.variant_name(v) for v in found] == [
+        r"среднее, по убыванию нормы, обучен на $n \leq 4$",
+        r"среднее, общие матрицы, цель среди подсказок, обучен на $n = 4$"]  # fmt: skip
+
+
+# ---- side questions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", FROM_SCORES)
+def test_a_side_figure_fits_the_page_and_says_where_nothing_was_measured(stem, full, table, scores):
+    fig = getattr(plots, stem)(*full)
+    assert fig.get_size_inches()[0] * 2.54 == pytest.approx(plots.WIDTH) and within(fig)
+    assert len(fig.axes) == 2 and len(set(labels(fig))) == len(labels(fig)) >= 2
+    small = getattr(plots, stem)(table, scores)
+    assert within(small) and bool(small.axes) == (stem == "tradeoff")
+    assert small.axes or small.texts[0].get_text() == "в этой сетке не измерялось"
+
+
+def test_occlusion_has_a_line_a_share_and_a_row_a_merge(full):
+    over_n, of_merges = plots.identity_vs_occlusion(*full).axes
+    frame = ablations.of_variant(ablations.occlusion(*full), ablations.roles(full[0])["main"])
+    for share in (0, 50, 100):
+        line = plotted(over_n, f"закрыто {share} % подсказок")
+        np.testing.assert_allclose(line.get_ydata(), frame[frame["share"] == share]["identity"])
+    merges = ablations.merges(*full)
+    worst = merges[merges["prompts"] == "occluded100"]
+    found = [line.get_xdata()[0] for line in of_merges.lines if line.get_marker() == "^" and len(line.get_xdata()) == 1]
+    np.testing.assert_allclose(found, worst["identity"])
+    names = [text.get_text() for text in of_merges.get_yticklabels()]
+    assert names == ["среднее", "конкатенация", "веса по номеру", "веса по содержанию", "сумма"]
+    assert of_merges.get_title().endswith("$N = 4$")
+
+
+def test_occlusion_of_one_merge_is_one_panel(full):
+    table, scores = (rows[~rows["adapter"].str.contains("weighted|gated|sum|concat")] for rows in full)
+    fig = plots.identity_vs_occlusion(table, scores)
+    assert len(fig.axes) == 1 and fig.get_size_inches()[0] * 2.54 == pytest.approx(plots.HALF) and within(fig)
+
+
+def test_the_tradeoff_is_a_curve_over_lam_for_each_n_with_its_ends_named(full):
+    frame = ablations.tradeoff(*full)
+    kid, text = plots.tradeoff(*full).axes
+    for n in (1, 2, 4, 8):
+        rows = frame[frame["n_refs"] == n]
+        for ax, column, scale in ((kid, "kid", 1), (text, "text", 100)):
+            line = plotted(ax, f"$N = {n}$")
+            assert line.get_color() == plots.color(n)
+            np.testing.assert_allclose(line.get_xdata(), rows["identity"])
+            np.testing.assert_allclose(line.get_ydata(), scale * rows[column])
+    assert [note.get_text() for note in kid.texts] == [r"$\lambda = 0$", r"$\lambda = 1$"]
+    ceiling = plotted(text, "автокодировщик")
+    assert (ceiling.get_xdata()[0], ceiling.get_ydata()[0]) == pytest.approx((0.71, 97))
+
+
+def test_a_ceiling_out_of_reach_is_left_out(table, scores):
+    weak = table.assign(value=np.where(table["adapter"].isin(plots.REFERENCES), table["value"], table["value"] / 10))
+    assert "автокодировщик" in labels(plots.tradeoff(table, scores))
+    assert labels(plots.tradeoff(weak, scores)) == ["$N = 1$", "$N = 2$", "$N = 4$"]
+
+
+def test_guidance_is_a_line_a_lam(full):
+    identity, kid = plots.guidance(*full).axes
+    rows = ablations.guidance(*full)
+    rows = rows[rows["lam"] == 0.5]
+    for ax, metric in ((identity, "identity"), (kid, "kid")):
+        line = plotted(ax, r"$\lambda = 0{,}5$")
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 5, 7.5])
+        np.testing.assert_allclose(line.get_ydata(), rows[metric])
+    assert len(identity.lines) == 3 and identity.get_title().startswith("$N = 4$")
+
+
+def test_copying_stands_beside_identity_for_both_targets(full):
+    fig = plots.copying_vs_identity(*full)
+    frame = ablations.target_shown(*full)
+    for ax, n in zip(fig.axes, (1, 4), strict=True):
+        rows = frame[frame["n_refs"] == n]
+        held_out, nearest = (plotted(ax, f"сходство с {name}") for name in
+                             ("отложенными изображениями", "ближайшей подсказкой"))  # fmt: skip
+        np.testing.assert_allclose(held_out.get_ydata(), rows["identity"])
+        np.testing.assert_allclose(nearest.get_ydata(), rows["copying"])
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["отложена", "среди подсказок"]
+        assert ax.get_title() == f"$N = {n}$"
+
+
+def test_fid_over_the_number_of_samples_marks_the_whole_set():
+    counts = pd.DataFrame([{"metric": metric, "count": count, "value": 10 + 100 / count, "low": 9, "high": 30}
+                           for metric in ("fid", "kid") for count in (390, 25, 100)])  # fmt: skip
+    fig = plots.fid_vs_count(counts)
+    for ax in fig.axes:
+        np.testing.assert_array_equal(plotted(ax, "случайная часть образцов").get_xdata(), [25, 100, 390])
+        assert plotted(ax, "все образцы").get_xdata()[0] == 390 and ax.get_xscale() == "log"
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "390"]
+    assert [ax.get_ylabel() for ax in fig.axes] == ["FID", "KID"] and within(fig)
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def test_of_many_logs_those_of_main_stand_out():
+    log = pd.DataFrame({"step": [0, 1], "loss": [2.0, 1.0], "val_loss": [2.0, 1.0]})
+    logs = {run["adapter"]: log for run, *_ in full_grid()}
+    fig = plots.training_curves(logs)
+    assert labels(fig) == ["mean-own-n8r-s0", "mean-own-n8r-s1", "другие адаптеры"]
+    assert len(fig.axes[0].lines) == len(fig.axes[1].lines) == 2 + 13  # one log of each other variant
+    chosen = plots.training_curves(logs, main=["sum-own-n4r-s0"])
+    assert labels(chosen) == ["sum-own-n4r-s0", "другие адаптеры"]
 
 
 def test_training_curves_take_logs_with_few_validation_losses():

@@ -1,69 +1,13 @@
-"""Numbers and rows of the paper, from synthetic results that the tests of plots and of the paper use too."""
+"""Numbers and rows of the paper, from the synthetic results of `tables`."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from tables import ALT, FACTS, LAMS, MAIN, full_grid, make_scores, make_table
 
-from ipa_lib import intervals, report
+from ipa_lib import ablations, intervals, report
 
-LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
-MAIN = dict(adapter="mean-own-n4r-s0", merge="mean", slots="own", n_max=4, random_n=True, seed=0)
-ALT = dict(adapter="concat-own-n4-s0", merge="concat", slots="own", n_max=4, random_n=False, seed=0)
-RUNS = ((MAIN, (1, 2, 4)), (ALT, (4,)))
-IDENTITY_JUDGED = ("identity", "top1", "copying")
-FACTS = {
-    "people_train": 800, "people_val": 100, "people_test": 100, "pictures": 12_000, "picture_size": 64,
-    "latent_size": 8, "latent_channels": 8, "vae_params": 1_034_567, "unet_params": 3_012_345,
-    "text_params": 512_345, "image_params": 1_412_345, "attention_layers": 7, "text_dim": 128,
-    "embed_dim": 128, "tokens": 4, "adapter_params": 912_345, "train_steps": 1500, "batch_size": 32,
-    "learning_rate": 1e-4, "weight_decay": 0.01, "drop": 0.05, "diffusion_steps": 1000,
-    "sampling_steps": 20, "people_judges": 600, "feature_dim": 128, "is_classes": 24,
-}  # fmt: skip
-
-
-def make_scores(runs=RUNS, lams=LAMS, people=20, samples=2, gain=0.2) -> pd.DataFrame:
-    """One row a sample; identity grows by `gain` · λ and with log N, people differ."""
-    rng, rows = np.random.default_rng(0), []
-    skill = rng.normal(0, 0.05, people)
-    for run, counts in runs:
-        for n, lam, person, sample in np.ndindex(len(counts), len(lams), people, samples):
-            grown = gain * lams[lam] * (1 + 0.2 * np.log2(counts[n]))
-            identity = 0.05 + grown + skill[person] + rng.normal(0, 0.02)
-            rows.append(
-                {"adapter": run["adapter"], "seed": run["seed"], "n_refs": counts[n], "lam": lams[lam],
-                 "person": person, "sample": sample, "identity": identity, "top1": int(identity > 0.3),
-                 "text": 0.8 - 0.1 * lams[lam] + rng.normal(0, 0.05), "copying": identity + 0.02}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def make_table(scores: pd.DataFrame, runs=RUNS, **overrides) -> pd.DataFrame:
-    """The tidy table that goes with `scores`; overrides: metric -> value in all cells."""
-    rows = []
-    for run, _ in runs:
-        own = scores[scores["adapter"] == run["adapter"]]
-        for (n, lam), cell in own.groupby(["n_refs", "lam"]):
-            means = {m: intervals.bootstrap(cell[m], cell["person"], resamples=50)
-                     for m in ("identity", "top1", "text", "copying")}  # fmt: skip
-            fid = 14 + 6 * lam**2 - n
-            kid = (fid / 1.5, fid / 1.6, fid / 1.4)
-            sets = {"fid": (fid, fid - 1, fid + 1), "kid": kid, "is": (4.1, 4, 4.2)}
-            values = means | sets | {name: (value,) * 3 for name, value in overrides.items()}
-            rows += [_row(run, metric, interval, len(cell), n, lam) for metric, interval in values.items()]
-    real = {"identity": 0.71, "top1": 0.91, "text": 0.97, "fid": 3.1, "kid": -0.1, "is": 4.9}
-    other = {"identity": 0.03, "top1": 0.01, "text": 0.8, "copying": 0.2}
-    rows += [_row({"adapter": "real"}, m, (v, v - 0.01, v + 0.01), 40, 0, np.nan) for m, v in real.items()]
-    rows += [_row({"adapter": "reconstruction"}, m, (v, v, v), 40, 0, np.nan) for m, v in real.items()]
-    n_max = scores["n_refs"].max()
-    rows += [_row({"adapter": "other"}, m, (v, v - 0.01, v + 0.01), 40, n_max, 1.0) for m, v in other.items()]
-    return pd.DataFrame(rows)
-
-
-def _row(run, metric, interval, count, n, lam) -> dict:
-    judge = "mini identity judge" if metric in IDENTITY_JUDGED else "mini attribute judge"
-    value, low, high = interval
-    return {"profile": "mini", **run, "n_refs": n, "lam": lam, "guidance": 3.0, "metric": metric,
-            "value": value, "low": low, "high": high, "count": count, "judge": judge}  # fmt: skip
+QUESTIONS = ("range", "occlusion", "best", "merge", "slots", "each", "guidance", "shown")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +23,23 @@ def table(scores):
 @pytest.fixture(scope="module")
 def numbers(table, scores):
     return report.numbers(table, scores, FACTS)
+
+
+@pytest.fixture(scope="module")
+def full():
+    """(table, scores) of the full grid: concatenation better by 0.05, occluders cost 0.06, nothing else matters."""
+    runs = full_grid()
+    scores = make_scores(runs, (0.0, 1.0), people=8, noise=0, effect=lambda run, cell, n, lam: lam * (
+        0.05 * (run["merge"] == "concat") - 0.06 * cell.endswith("occluded100")))  # fmt: skip
+    return make_table(scores, runs), scores
+
+
+@pytest.fixture(scope="module")
+def answers(full):
+    measured = pd.DataFrame({"adapter": ["mean-own-n4r-s0"], "cosine": [0.5], "order_change": [0.125]})
+    trained = ["mean-own-n8r-s0", *(f"mean-own-n{n}-s0" for n in (1, 2, 4, 8))]
+    costs = pd.DataFrame({"adapter": trained, "seconds": [800, 100, 200, 400, 800], "steps": 10})
+    return report.numbers(*full, FACTS, measured, costs)
 
 
 def cell(rows, adapter, n, lam):
@@ -154,6 +115,7 @@ def test_seeds_of_one_variant_are_averaged():
     scores = make_scores(runs)
     table = make_table(scores, runs)
     found = report.numbers(table, scores, FACTS)
+    assert found["grid/lammax"] == str(LAMS[-1]).replace(".", "{,}")
     mean = np.mean([value(table, run["adapter"], 2, 1.0, "identity") for run, _ in runs])
     assert found["main/nmax/lam1/identity"] == f"{mean:.3f}".replace(".", "{,}")
     assert found["grid/seeds"] == "2" and "alt/label" not in found
@@ -165,6 +127,95 @@ def test_a_small_grid_with_an_undefined_score_still_gives_every_number():
     found = report.numbers(make_table(scores, runs, kid=np.nan), scores, FACTS)
     assert found["main/nmax/lambest/identity"] == found["main/nmax/lam1/identity"]
     assert found["main/nmax/lam1/kid"] == "--" and found["grid/nmax"] == "2"
+
+
+# ---- side questions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key, expected", {
+    "range/n1/share/interval": None, "range/n2/gain-over-previous": "0{,}040", "range/n2/verdict": "выше, чем",
+    "occlusion/n2/100/difference": r"\ensuremath{-}0{,}060", "occlusion/nmax/100/verdict": "ниже, чем",
+    "occlusion/nmax/0/identity": None, "best/nmax/lam-identity": "1", "best/n1/lam-kid": "0", "best/n4/lam-text": "0",
+    "merge/n": "4", "merge/best": "конкатенация", "merge/gated/label": "веса по содержанию",
+    "merge/concat/difference": "0{,}050", "merge/concat/verdict": "выше, чем", "merge/sum/kid/interval": None,
+    "merge/mean/top1": None, "merge/concat/occluded100/difference": "0{,}050",
+    "merge/concat/occluded50/verdict": "выше, чем", "slots/n": "4", "slots/concat/own-shared/difference": "0{,}000",
+    "slots/concat/own-shared/verdict": "не отличается значимо от значения",
+    "slots/mean/norm-given/difference": "0{,}000", "slots/mean/norm-given/verdict": None,
+    "slots/mean/own-given/reversed/difference": "0{,}000", "slots/mean/shared-given/identity": None,
+    "slots/mean/own-given/cosine": "0{,}500", "slots/mean/own-given/order-change": "0{,}125",
+    "occlusion/nmin/50/identity": None, "range/nmax/share": None, "shown/n": "4", "shown/nmax/copying/difference": None,
+    "each/n1/random": None, "each/nmax/fixed/interval": None, "each/n4/difference": "0{,}000", "each/n4/verdict": None,
+    "each/seconds-random": "800", "each/seconds-fixed": "1500", "guidance/n": "4", "guidance/w7.5/lam1/text": None,
+    "guidance/best-kid": "3", "guidance/w5/lam0/identity/low": None, "shown/n1/copying": None,
+    "shown/n4/excess": "0{,}020", "shown/n4/left-out/excess/interval": "[0{,}020;~0{,}020]",
+    "shown/n4/identity/difference": "0{,}000", "shown/n1/copying/verdict": None,
+}.items())  # fmt: skip
+def test_every_question_has_its_keys(key, expected, answers):
+    assert answers[key] == expected if expected else answers[key]
+
+
+def test_keys_of_the_questions_are_keys(answers, tmp_path):
+    assert {key.split("/")[0] for key in answers} >= set(QUESTIONS)
+    assert report.write_numbers(answers, tmp_path / "numbers.tex").is_file()
+    assert "merge/mean/difference" not in answers  # nothing to compare it with
+    assert not [key for key, value in answers.items() if "nan" in value]
+
+
+def test_a_grid_without_side_cells_has_no_keys_of_them(numbers):
+    assert {key.split("/")[0] for key in numbers} & set(QUESTIONS) == {"range", "best"}
+    assert numbers["best/nmax/lam-identity"] == numbers["grid/lambest"]
+
+
+def test_side_cells_change_no_number_of_the_usual_ones(full, answers):
+    without = [ablations.usual(rows) for rows in full]
+    found = report.numbers(*without, FACTS)
+    usual = {key for key in found if key.split("/")[0] not in QUESTIONS}
+    assert {key: answers[key] for key in usual} == {key: found[key] for key in usual}
+    assert found["grid/guidance"] == "3" and len(usual) > 100
+    assert report.main_results(full[0]) == report.main_results(without[0])
+
+
+ROWS = {  # function: question, columns of a row, rows of the full grid
+    "over_n_rows": ("over_n", 4, 4),
+    "merge_rows": ("merges", 8, 5),
+    "slot_rows": ("slots", 9, 5),
+    "each_n_rows": ("each_n", 6, 4),
+    "shown_rows": ("target_shown", 7, 4),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_a_question_have_their_columns_and_an_empty_frame_has_none(name, full):
+    question, columns, count = ROWS[name]
+    frame = getattr(ablations, question)(*full)
+    rows = getattr(report, name)(frame)
+    lines = [line for row in rows for line in row.split("\n")]
+    assert len(rows) == count and {line.count(" & ") for line in lines} == {columns - 1}
+    assert not [line for line in lines if "nan" in line or "--" in line]
+    assert getattr(report, name)(frame[:0]) == []
+
+
+def test_an_n_without_a_counterpart_is_not_the_largest_of_the_question(full):
+    table, scores = (rows[~((rows["adapter"].str.match("mean-own-n4r")) & (rows["n_refs"] == 4))] for rows in full)
+    found = report.numbers(table, scores, FACTS)
+    assert found["shown/n"] == "1" and found["shown/nmax/copying"] == found["shown/n1/copying"]
+    assert "shown/n4/copying" in found and "shown/n4/copying/difference" not in found
+
+
+def test_the_tables_of_the_questions_have_rows_where_they_are_answered(full, table, scores):
+    found = report.question_rows(*full)
+    assert {name: len(rows) for name, rows in found.items()} == {
+        name: count for name, count in zip(("over_n", "merges", "slots", "each_n", "shown"),
+                                           (count for *_, count in ROWS.values()), strict=True)}  # fmt: skip
+    assert [name for name, rows in report.question_rows(table, scores).items() if rows] == ["over_n"]
+
+
+def test_a_row_shows_the_values_that_the_text_quotes(full, answers):
+    first, second = report.merge_rows(ablations.merges(*full))[1].split("\n")
+    keys = ["identity", "top1", "text", "kid", "difference", "occluded100/identity", "occluded100/difference"]
+    assert first == " & ".join(["конкатенация", *(answers[f"merge/concat/{key}"] for key in keys)]) + r" \\[-2pt]"
+    assert second.count(r"\scriptsize") == len(keys)
 
 
 def test_the_best_lam_is_never_zero():

@@ -155,3 +155,16 @@ def test_a_log_comes_back_without_a_line_that_was_cut_off(tmp_path):
     with open(path, "a") as file:
         file.write('{"step": 3, "lo')
     assert runs.read_log(path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "val_loss": 0.3}]
+
+
+def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
+    for name, wall_time in (("a", 12.5), ("b", 30.0)):
+        runs.write_provenance(tmp_path / name, 0, "cpu", "abc", train_steps=300)
+        path = tmp_path / name / "provenance.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_time": wall_time}))
+    (tmp_path / "data.json").write_text('{"pictures": 7, "seed": 9}')
+    runs.gather_facts([tmp_path / "data.json", tmp_path / "a/provenance.json"], tmp_path / "facts.json")
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert (facts["pictures"], facts["seed"], facts["train_steps"]) == (7, 0, 300)  # of two the later
+    runs.gather_costs([tmp_path / name / "provenance.json" for name in "ab"], tmp_path / "costs.csv")
+    assert (tmp_path / "costs.csv").read_text() == "adapter,seconds,steps\na,12.5,300\nb,30.0,300\n"

@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -69,6 +70,24 @@ def test_two_runs_are_the_same_run(base, unet, stored, sets):
     assert logs[0] == logs[1] and len(logs[0]) == 3 and "val_loss" in logs[0][-1]
     pairs = zip(adapters[0].parameters(), adapters[1].parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_end(base, unet, stored, tmp_path):
+    """Weights, optimiser, learning rates and validation losses, whether it stopped once or not at all."""
+    sets = LeaveOneOutSets(group_by_person(stored[0], 4, "train"), 3, 4, steps=7, seed=0, random_n=True)
+    legs = training.Legs(tmp_path / "adapter.state", {"lr": 1e-3}, every=3)
+
+    def run(stop=None, legs=legs):
+        adapter = new_adapter(base, "gated")
+        stream = training.train_adapter(adapter, unet, base.scheduler, stored[1], sets, sets, 1e-3, 0, 2, legs=legs)
+        return list(itertools.islice(stream, stop)), adapter.state_dict()
+
+    whole, weights = run(legs=None)
+    assert run(stop=5)[0] == whole[:5] and legs.path.is_file()
+    assert legs.load() and not training.Legs(legs.path, {"lr": 2e-3}).load()  # of another recipe
+    records, resumed = run()
+    assert records == whole and all(torch.equal(resumed[name], weights[name]) for name in weights)
+    assert not legs.path.exists()
 
 
 def test_training_lowers_the_loss_on_its_own_sets(base, unet, stored):

@@ -70,9 +70,14 @@ def test_it_ends_with_the_paper(smoke):
 def test_the_table_is_tidy_and_complete(table):
     assert list(table.columns) == list(evaluation.TABLE_COLUMNS)
     assert set(table.metric) == {"identity", "top1", "text", "copying", "fid", "kid", "is"}
-    assert set(table.adapter) == {"mean-own-n2r-s0", "real", "reconstruction", "other"}
-    cells = table[table.adapter == "mean-own-n2r-s0"].groupby(["n_refs", "lam"]).size()
+    assert set(table.adapter) == {"mean-own-n2r-s0", "mean-own-shown-n2r-s0", "real", "reconstruction", "other"}
+    main = table[table.adapter == "mean-own-n2r-s0"]
+    cells = main[main.cell.isin(["n1", "n2"])].groupby(["n_refs", "lam"]).size()
     assert cells.index.tolist() == [(1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0)] and cells.nunique() == 1
+    more = main.drop_duplicates("cell").set_index("cell")
+    assert more.prompts.to_dict() == {"n1": "own", "n2": "own", "n2-occluded0": "occluded0", "n2-w1": "own",
+                                      "n2-occluded100": "occluded100", "n2-reversed": "reversed"}
+    assert more.guidance["n2-w1"] == 1 != more.guidance["n2"]
     assert (table.low <= table.high).all() and table["count"].gt(0).all() and table.judge.notna().all()
 
 
@@ -83,6 +88,25 @@ def test_lam_0_is_the_same_picture_whatever_n(smoke):
     for name in names[0]:
         first, second = (np.asarray(Image.open(gallery / name)) for gallery in galleries)
         assert np.array_equal(first, second)
+
+
+def test_side_cells_differ_from_the_usual_one_in_what_they_are_named_after(smoke):
+    """λ = 1 and the same noise: other prompts, another order or another w give other pictures of the same people."""
+    names = ["n2", "n2-occluded0", "n2-occluded100", "n2-reversed", "n2-w1"]
+    drawn = {name: sorted((SMOKE / "samples/mean-own-n2r-s0" / name / "lam1").iterdir()) for name in names}
+    assert len({tuple(file.name for file in files) for files in drawn.values()}) == 1
+    first = [np.asarray(Image.open(files[0])).tobytes() for files in drawn.values()]
+    assert len(set(first)) == len(names)
+
+
+def test_what_the_paper_says_of_the_side_questions_comes_from_these_cells(smoke):
+    numbers = (SMOKE / "paper/numbers.tex").read_text()
+    for key in ("occlusion/n2/100/difference", "guidance/best-identity", "shown/n2/copying", "range/n2/share"):
+        assert f"\\setresult{{{key}}}" in numbers, key
+    measured = pd.read_csv(SMOKE / "slots.csv", index_col="adapter")
+    assert 0 < measured.cosine["mean-own-n2r-s0"] < 1 and measured.order_change["mean-own-n2r-s0"] > 0
+    counts = pd.read_csv(SMOKE / "counts.csv")
+    assert sorted(set(counts["count"])) == [3, 6] and set(counts.metric) == {"fid", "kid"}
 
 
 def test_executed_notebooks_and_provenance_lie_with_their_runs(smoke):
@@ -111,13 +135,14 @@ def test_a_deleted_figure_is_the_only_one_made_again(smoke):
 def test_every_profile_has_a_graph(profile):
     jobs, adapters = planned(profile, "--forceall"), load_profile(profile).adapters
     assert jobs["train"] == len(adapters)
-    assert jobs["generate"] == jobs["evaluate"] == sum(len(run.n_refs) for run in adapters.values()) + 1
+    assert jobs["generate"] == jobs["evaluate"] == len(load_profile(profile).cells)
 
 
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
     values = {"profile": "smoke", "folder": str(tmp_path / "parts"), "publish": str(tmp_path / "base"),
-              "judge_people": 70, "judge_steps": 2, "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2,
+              "judge_people": 70, "identity_steps": 2, "attribute_steps": 2,
+              "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2,
               "judge_data": str(tmp_path / "judges")}
     runs.execute(paths.NOTEBOOKS / "02_train_base.ipynb", tmp_path / "02.ipynb", values, progress=False)
     assert (tmp_path / "base/model_index.json").is_file()

@@ -1,0 +1,432 @@
+"""The paper's side questions: from the tidy table and the samples' scores to a frame of a few rows for each.
+
+A function a question, (table, scores) -> frame; the frame is empty, with its columns, where the grid lacks what the
+question needs. A quantity x has three columns: x, x_low, x_high. Values are those of the table, averaged over the
+seeds of a variant. Differences are of the same samples, paired by (seed, person, sample) over the seeds that both
+sides have, with an interval over people; whose they are stands in each docstring. λ is 1 where no column says else.
+Letters: N prompts (`n_refs`), λ weight of the images (`lam`), w guidance. No torch and no matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from . import intervals
+
+VARIANT = ["merge", "slots", "order", "target", "n_max", "random_n"]  # adapters alike in these differ in the seed
+REFERENCES = {  # rows of the table that are not an adapter's, and what the paper calls them
+    "real": "реальные изображения",
+    "reconstruction": "автокодировщик",
+    "other": "подсказки другого человека",
+}
+MERGE_NAMES = {
+    "mean": "среднее",
+    "concat": "конкатенация",
+    "weighted": "веса по номеру",
+    "gated": "веса по содержанию",
+    "sum": "сумма",
+    "average": "среднее вниманий",
+}
+OTHERWISE = {  # what a label says of a variant besides its merge
+    ("slots", "shared"): "общие матрицы",
+    ("order", "norm"): "по убыванию нормы",
+    ("target", "shown"): "цель среди подсказок",
+}
+SCALES = {"text": 100, "top1": 100, "share": 100}  # shown in per cent
+OCCLUDED = (0, 50, 100)  # per cent of the prompts
+NOTHING = (np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Adapters that differ in the seed alone: `names`, one for each of `seeds`, and the N of their usual cells."""
+
+    merge: str
+    slots: str
+    order: str
+    target: str
+    n_max: int
+    random_n: bool
+    names: tuple[str, ...]
+    seeds: tuple[float, ...]
+    n_refs: tuple[int, ...]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in VARIANT}
+
+    @property
+    def label(self) -> str:
+        """What the paper calls it; n of its training is not among it."""
+        more = [text for (name, value), text in OTHERWISE.items() if getattr(self, name) == value]
+        return ", ".join([MERGE_NAMES.get(self.merge, self.merge), *more])
+
+    def differs(self, other: Variant) -> set[str]:
+        """In which of `VARIANT` the two differ."""
+        return {name for name in VARIANT if self.settings[name] != other.settings[name]}
+
+    def runs(self, seeds: Iterable[float]) -> tuple[str, ...]:
+        """Names of the adapters with one of these seeds."""
+        seeds = set(seeds)
+        return tuple(name for name, seed in zip(self.names, self.seeds, strict=True) if seed in seeds)
+
+
+# ---- who is who --------------------------------------------------------------------------------------------
+
+
+def of_variant(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
+    """Rows of a frame, or of the table, that have its settings."""
+    return frame[np.logical_and.reduce([frame[name] == value for name, value in variant.settings.items()])]
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows, of the table or of the scores, of usual cells (n<N>, n<N>-other) and of the ceilings."""
+    if "cell" not in rows:
+        raise ValueError("table: there is no column 'cell'; an earlier version wrote it, `make report` writes it anew")
+    cells = rows["cell"].astype("string").fillna("")
+    return rows[cells.str.fullmatch(r"(n\d+(-other)?)?").astype(bool)]
+
+
+def variants(table: pd.DataFrame) -> list[Variant]:
+    """Of the usual cells, in the order of the table."""
+    rows = usual(table)
+    rows = rows[~rows["adapter"].isin(REFERENCES) & (rows["metric"] == "identity")]
+    return [_variant(key, own) for key, own in rows.groupby(VARIANT, sort=False)]
+
+
+def _variant(key: tuple, rows: pd.DataFrame) -> Variant:
+    merge, slots, order, target, n_max, random_n = key
+    seeds = rows.groupby("adapter", sort=False)["seed"].first()
+    n_refs = tuple(sorted(int(n) for n in rows["n_refs"].unique()))
+    drawn = str(random_n) in ("True", "1", "1.0")
+    return Variant(merge, slots, order, target, int(n_max), drawn, tuple(seeds.index), tuple(seeds), n_refs)
+
+
+def roles(table: pd.DataFrame) -> dict[str, Variant]:
+    """{"main": the first variant trained with random n} and, where there is one, {"alt": the first one with another
+    merge that was judged at main's largest N}. ValueError for a table without an adapter."""
+    found = variants(table)
+    if not found:
+        raise ValueError("table: no identity rows of an adapter; expected at least one evaluated adapter")
+    main = next((v for v in found if v.random_n), found[0])
+    alt = next((v for v in found if v.merge != main.merge and main.n_refs[-1] in v.n_refs), None)
+    return {name: variant for name, variant in (("main", main), ("alt", alt)) if variant}
+
+
+def best_lam(table: pd.DataFrame) -> float:
+    """The λ > 0 with the highest mean identity of `main` at its largest N, the smaller of two equals."""
+    main, rows = roles(table)["main"], usual(table)
+    rows = rows[rows["adapter"].isin(main.names) & (rows["n_refs"] == main.n_refs[-1])]
+    means = rows[(rows["metric"] == "identity") & (rows["lam"] > 0)].groupby("lam")["value"].mean()
+    if means.empty:
+        raise ValueError("table: the grid has no λ > 0; expected at least 0 and 1")
+    return float(means.idxmax())
+
+
+# ---- (a) more prompts --------------------------------------------------------------------------------------
+
+
+def over_n(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row an N of main: identity, its share of the way from the floor (λ = 0) to the ceiling of the autoencoder,
+    and the gain over the previous N.
+
+    Gain: main at N against main at the N before. Share: the same samples at λ = 0 and reconstructed, by person.
+    """
+    main, rows, before = roles(table)["main"], [], None
+    floor, ceiling = scored(scores, main.names, lam=0), _ceiling(scores)
+    for n in main.n_refs:
+        here = scored(scores, main.names, f"n{n}")
+        row = {"n_refs": n} | values(table, main.names, f"n{n}", ["identity"])
+        gain = NOTHING if before is None else difference(here, before)
+        rows.append(row | _three("share", _share(here, floor, ceiling)) | _three("gain", gain))
+        before = here
+    return _judged(_frame(rows, ["n_refs"], ["identity", "share", "gain"]))
+
+
+def _ceiling(scores: pd.DataFrame) -> pd.Series:
+    """Identity of the reconstructed targets by (person, sample); they know no seed."""
+    rows = scores[scores["adapter"] == "reconstruction"]
+    return rows.set_index(["person", "sample"])["identity"].astype(float).rename("ceiling")
+
+
+def _share(here: pd.Series, floor: pd.Series, ceiling: pd.Series) -> intervals.Interval:
+    """(here − floor) / (ceiling − floor) of the means; people are drawn anew for both differences at once."""
+    both = pd.concat({"here": here, "floor": floor}, axis=1, join="inner")
+    both = both.join(ceiling, on=["person", "sample"], how="inner").dropna()
+    if both.empty:
+        return NOTHING
+    gain, room = (both[name].to_numpy() - both["floor"].to_numpy() for name in ("here", "ceiling"))
+    ratio = lambda rows: gain[rows.astype(int)].sum() / room[rows.astype(int)].sum()  # noqa: E731
+    return intervals.bootstrap(np.arange(len(gain)), both.index.get_level_values("person"), ratio)
+
+
+def occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a variant, N and share of occluded prompts (per cent): identity and its difference to share 0.
+
+    Difference: the same adapters at the same N, the same prompts drawn with an occluder against without any.
+    """
+    rows, judged = [], set(zip(table["adapter"], table["cell"], strict=True))
+    for v in variants(table):
+        for n, share in product(v.n_refs, OCCLUDED):
+            cell, bare = f"n{n}-occluded{share}", f"n{n}-occluded0"
+            if any((name, cell) in judged for name in v.names):
+                paired = difference(scored(scores, v.names, cell), scored(scores, v.names, bare)) if share else NOTHING
+                row = v.settings | {"n_refs": n, "share": share} | values(table, v.names, cell, ["identity"])
+                rows.append(row | _three("difference", paired))
+    return _judged(_frame(rows, [*VARIANT, "n_refs", "share"], ["identity", "difference"]))
+
+
+# ---- (b) what the weight of the images costs ---------------------------------------------------------------
+
+
+def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row an N and λ of main: identity, kid, text; best_identity, best_kid, best_text mark the best λ of each N.
+
+    λ = 0 may be the best; of two equals the smaller one is.
+    """
+    main, rows = roles(table)["main"], usual(table)
+    rows = rows[rows["adapter"].isin(main.names)][["n_refs", "lam"]].drop_duplicates().sort_values(["n_refs", "lam"])
+    metrics = ["identity", "kid", "text"]
+    found = [{"n_refs": int(n), "lam": float(lam)} | values(table, main.names, f"n{n:g}", metrics, lam)
+             for n, lam in rows.to_numpy()]  # fmt: skip
+    frame = _frame(found, ["n_refs", "lam"], metrics)
+    marks = {f"best_{metric}": _best(frame, metric, -1 if metric == "kid" else 1) for metric in metrics}
+    return frame.assign(**marks)
+
+
+def _best(frame: pd.DataFrame, metric: str, sign: int) -> pd.Series:
+    judged = (sign * frame[metric]).dropna()
+    return frame.index.isin(judged.groupby(frame["n_refs"]).idxmax()) if len(judged) else False
+
+
+# ---- (c) G and U -------------------------------------------------------------------------------------------
+
+
+def merges(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a merge and kind of prompts ("own", "occluded0" …), of the variants that differ in the merge alone, at
+    their largest common N: identity, top1, kid, text, and the difference of identity to the merge `mean`.
+
+    The largest group of such variants is taken. Difference: merge against `mean` with the same prompts.
+    """
+    group, metrics = _widest(table, {"merge"}), ["identity", "top1", "kid", "text"]
+    n, mean = _common_n(group), next((v for v in group if v.merge == "mean"), None)
+    rows = []
+    for kind, v in product(("own", *(f"occluded{share}" for share in OCCLUDED)), group if n else []):
+        cell = f"n{n}" if kind == "own" else f"n{n}-{kind}"
+        paired = NOTHING if mean in (None, v) else _between(scores, v, mean, cell)
+        row = {"merge": v.merge, "prompts": kind, "n_refs": n} | values(table, v.names, cell, metrics)
+        rows.append(row | _three("difference", paired))
+    return _judged(_frame(rows, ["merge", "prompts", "n_refs"], [*metrics, "difference"]))
+
+
+# ---- (d) own or shared matrices, and the order of the prompts ----------------------------------------------
+
+
+def slots(table: pd.DataFrame, scores: pd.DataFrame, measured: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row a variant of those that differ in merge, slots and order alone, at their largest common N.
+
+    own_shared (in rows of own slots): against the same with shared ones. norm_given (in rows of sorted prompts):
+    against the same in the order given. own_reversed: the same adapters shown the same prompts in reversed order.
+    A merge that has no second variant is left out. measured: columns adapter, cosine (of W'_p and W'_q) and
+    order_change (1 − cosine of what both orders give), averaged over the seeds; NaN where it has no such adapter.
+    """
+    group, rows = _with_twins(table), []
+    n, measures = _common_n(group), ["cosine", "order_change"]
+    measured = pd.DataFrame(columns=["adapter", *measures]) if measured is None else measured
+    for v in group if n else []:
+        row = v.settings | {"n_refs": n} | values(table, v.names, f"n{n}", ["identity"])
+        shared = _twin(group, v, slots="shared") if v.slots == "own" else None
+        given = _twin(group, v, order="given") if v.order == "norm" else None
+        turned = difference(scored(scores, v.names, f"n{n}"), scored(scores, v.names, f"n{n}-reversed"))
+        row |= _three("own_shared", NOTHING if shared is None else _between(scores, v, shared, f"n{n}"))
+        row |= _three("norm_given", NOTHING if given is None else _between(scores, v, given, f"n{n}"))
+        row |= _three("own_reversed", turned)
+        rows.append(row | measured.loc[measured["adapter"].isin(v.names), measures].astype(float).mean().to_dict())
+    return _frame(rows, [*VARIANT, "n_refs"], ["identity", "own_shared", "norm_given", "own_reversed"], measures)
+
+
+def _with_twins(table: pd.DataFrame) -> list[Variant]:
+    """The largest group alike but for merge, slots and order, of merges that have several slots or orders."""
+    found = variants(table)
+    groups = [[v for v in found if v.differs(one) <= {"merge", "slots", "order"}] for one in found]
+    twins = lambda v, group: [u for u in group if u is not v and u.differs(v) <= {"slots", "order"}]  # noqa: E731
+    group = max(([v for v in group if twins(v, group)] for group in groups), key=len, default=[])
+    names = [v.merge for v in group]
+    return sorted(group, key=lambda v: names.index(v.merge))
+
+
+def _twin(group: Sequence[Variant], v: Variant, **changes: str) -> Variant | None:
+    return next((u for u in group if u.settings == v.settings | changes), None)
+
+
+# ---- (e) one model for every N, or one for each ------------------------------------------------------------
+
+
+def each_n(table: pd.DataFrame, scores: pd.DataFrame, costs: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A row an N for which a model of its own was trained: identity of main (`random`) and of that model (`fixed`).
+
+    Both of the seeds that both have. Difference: main at N against the model of that N. costs: columns adapter,
+    seconds, steps; random_seconds and fixed_seconds are of one training, the mean over these seeds.
+    """
+    main, rows = roles(table)["main"], []
+    for v in sorted(variants(table), key=lambda v: v.n_max):
+        n, seeds = v.n_max, set(main.seeds) & set(v.seeds)
+        if trained_for_one_n(v, main) and n in set(main.n_refs) & set(v.n_refs) and seeds:
+            one, own, cell = main.runs(seeds), v.runs(seeds), f"n{n}"
+            row = {"n_refs": n} | _three("random", _identity(table, one, cell))
+            row |= _three("fixed", _identity(table, own, cell))
+            row |= _three("difference", difference(scored(scores, one, cell), scored(scores, own, cell)))
+            rows.append(row | {"random_seconds": _seconds(costs, one), "fixed_seconds": _seconds(costs, own)})
+    return _frame(rows, ["n_refs"], ["random", "fixed", "difference"], ["random_seconds", "fixed_seconds"])
+
+
+def trained_for_one_n(v: Variant, main: Variant) -> bool:
+    """Is it main's counterpart with a fixed n?"""
+    return main.random_n and not v.random_n and v.differs(main) <= {"n_max", "random_n"}
+
+
+def _seconds(costs: pd.DataFrame | None, names: Sequence[str]) -> float:
+    return np.nan if costs is None else float(costs.loc[costs["adapter"].isin(names), "seconds"].astype(float).mean())
+
+
+# ---- (f) guidance ------------------------------------------------------------------------------------------
+
+
+def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a λ and w at the N with most values of w: identity, kid, text of the runs of main judged at several w.
+
+    The w of the usual cell is one of them; a λ that has one w alone is left out.
+    """
+    rows, metrics = _at_several_w(table), ["identity", "kid", "text"]
+    found = []
+    for (lam, w), cell in rows.groupby(["lam", "guidance"]):
+        means = cell.groupby("metric")[["value", "low", "high"]].mean().reindex(metrics).to_numpy(float)
+        row = {"guidance": float(w), "lam": float(lam), "n_refs": int(cell["n_refs"].iloc[0])}
+        for metric, three in zip(metrics, means, strict=True):
+            row |= _three(metric, three)
+        found.append(row)
+    return _frame(found, ["guidance", "lam", "n_refs"], metrics)
+
+
+def _at_several_w(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of main at one N, of the adapters and λ that have several w there."""
+    rows = table[table["adapter"].isin(roles(table)["main"].names) & (table["prompts"] == "own")]
+    rows = rows[rows["n_refs"] == rows.groupby("n_refs")["guidance"].nunique().idxmax()]
+    for name in ("adapter", "lam"):
+        rows = rows[rows.groupby(name)["guidance"].transform("nunique") > 1]
+    return rows
+
+
+# ---- (g) the target among the prompts ----------------------------------------------------------------------
+
+
+def target_shown(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """A row an N and target, of two variants that differ in the target alone: identity (to held-out pictures), copying
+    (to the nearest prompt), and excess, what copying has more than identity in the same sample.
+
+    In the rows of target "shown" also identity_difference, copying_difference, excess_difference: against "left_out"
+    at the same N. An N at which "shown" alone was judged has no such row and no differences.
+    """
+    shown, left_out = _shown_and_left_out(table)
+    rows = []
+    for n, v in product(shown.n_refs if shown else (), (left_out, shown)):
+        cell = f"n{n}"
+        identity, copying = (scored(scores, v.names, cell, metric=metric) for metric in ("identity", "copying"))
+        row = {"n_refs": n, "target": v.target} | values(table, v.names, cell, ["identity", "copying"])
+        row |= _three("excess", difference(copying, identity))
+        for metric in ("identity", "copying", "excess"):
+            paired = _between(scores, shown, left_out, cell, metric) if v is shown else NOTHING
+            row |= _three(f"{metric}_difference", paired)
+        rows.append(row)
+    quantities = ["identity", "copying", "excess"]
+    frame = _frame(rows, ["n_refs", "target"], [*quantities, *(f"{name}_difference" for name in quantities)])
+    return _judged(frame)
+
+
+def _shown_and_left_out(table: pd.DataFrame) -> tuple[Variant, Variant] | tuple[None, None]:
+    found = variants(table)
+    pairs = [(a, b) for a in found for b in found if a.target == "shown" and a.differs(b) == {"target"}]
+    return pairs[0] if pairs else (None, None)
+
+
+# ---- cells -------------------------------------------------------------------------------------------------
+
+
+def values(
+    table: pd.DataFrame, names: Sequence[str], cell: str, metrics: Sequence[str], lam: float = 1
+) -> dict[str, float]:
+    """x, x_low, x_high of each metric x in one cell, averaged over the seeds; NaN where it was not judged."""
+    rows = _at(table[table["cell"] == cell], names, lam)
+    means = rows.groupby("metric")[["value", "low", "high"]].mean().reindex(metrics).to_numpy(float)
+    return {name: x for metric, three in zip(metrics, means, strict=True) for name, x in _three(metric, three).items()}
+
+
+def scored(
+    scores: pd.DataFrame, names: Sequence[str], cell: str = "", lam: float = 1, metric: str = "identity"
+) -> pd.Series:
+    """Scores of one cell by (seed, person, sample); `excess` is copying − identity.
+
+    At λ = 0 the prompts play no part: where the cell was not judged there, another usual one serves.
+    """
+    rows = _at(scores, names, lam)
+    here = rows[rows["cell"] == cell]
+    if here.empty and lam == 0:
+        here = usual(rows).drop_duplicates(["seed", "person", "sample"])
+    here = here.set_index(["seed", "person", "sample"])
+    return here["copying"].astype(float) - here["identity"] if metric == "excess" else here[metric].astype(float)
+
+
+def difference(a: pd.Series, b: pd.Series) -> intervals.Interval:
+    """Mean a − b over the (seed, person, sample) that both have, with its interval over people; NaN without any."""
+    both = pd.concat({"a": a, "b": b}, axis=1, join="inner").dropna()
+    return intervals.paired(both["a"], both["b"], both.index.get_level_values("person")) if len(both) else NOTHING
+
+
+def _between(scores: pd.DataFrame, a: Variant, b: Variant, cell: str, metric: str = "identity") -> intervals.Interval:
+    """Variant a − variant b in the same cell."""
+    return difference(*(scored(scores, v.names, cell, metric=metric) for v in (a, b)))
+
+
+def _identity(table: pd.DataFrame, names: Sequence[str], cell: str) -> tuple[float, ...]:
+    return tuple(values(table, names, cell, ["identity"]).values())
+
+
+def _at(rows: pd.DataFrame, names: Sequence[str], lam: float) -> pd.DataFrame:
+    return rows[rows["adapter"].isin(names) & np.isclose(rows["lam"].astype(float), lam)]
+
+
+def _widest(table: pd.DataFrame, axes: set[str]) -> list[Variant]:
+    """The largest group of variants that differ in `axes` alone, the first of equals; none if nothing differs."""
+    found = variants(table)
+    group = max(([v for v in found if v.differs(one) <= axes] for one in found), key=len, default=[])
+    return group if len(group) > 1 else []
+
+
+def _common_n(group: Sequence[Variant]) -> int | None:
+    """The largest N at which all were judged."""
+    common = set.intersection(*(set(v.n_refs) for v in group)) if group else set()
+    return max(common, default=None)
+
+
+# ---- frames ------------------------------------------------------------------------------------------------
+
+
+def _three(name: str, interval: Sequence[float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), map(float, interval), strict=True))
+
+
+def _frame(
+    rows: Sequence[dict], keys: Sequence[str], quantities: Sequence[str], plain: Sequence[str] = ()
+) -> pd.DataFrame:
+    columns = [*keys, *(column for name in quantities for column in _three(name, NOTHING)), *plain]
+    return pd.DataFrame(list(rows), columns=columns)
+
+
+def _judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows of cells that the grid lacks."""
+    return frame.dropna(subset="identity").reset_index(drop=True)
