@@ -146,7 +146,7 @@ def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b:
 
 
 def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
-             kl_weight: float = 1e-6, edge_weight: float = 1.0, perceptual_weight: float = 0.2) -> torch.Tensor:
+             kl_weight: float = 1e-6, edge_weight: float = 1.0, perceptual_weight: float = 0.4) -> torch.Tensor:
     """Absolute error of pixels and of edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from ipa_lib.paths import atomic
 
-VERSION = 2  # of the drawing; a folder drawn by another version is refused
+VERSION = 3  # of the drawing; a folder drawn by another version is refused
 SUPERSAMPLING = 4  # shapes are drawn this many times larger, then averaged down
 CHUNK = 256  # pictures a task of a worker
 STAMP = "mini_celeba.json"
@@ -261,12 +261,12 @@ def nuisance_factors(seed: int, person: int, picture: int) -> Nuisance:
     return Nuisance(
         occluder=occluder(seed, person, picture), occluder_style=int(rng.integers(3)),
         occluder_colour=_any_colour(rng),
-        yaw=u(-0.36, 0.36), pitch=u(-0.018, 0.018), tilt=u(-0.16, 0.16), scale=u(1.03, 1.17),
+        yaw=u(-0.36, 0.36), pitch=u(-0.018, 0.018), tilt=u(-0.16, 0.16), scale=u(1.24, 1.38),
         shift=(u(-0.035, 0.035), u(-0.02, 0.025)),
         smiling=smiling, smile=u(0.042, 0.06) if smiling else u(-0.012, 0.004),
-        mouth_open=mouth_open, gap=u(0.03, 0.055) if mouth_open else 0.0,
+        mouth_open=mouth_open, gap=u(0.04, 0.065) if mouth_open else 0.0,
         blink=bool(rng.random() < 0.07), gaze=(u(-1, 1), u(-0.5, 0.5)),
-        light=(u(-0.42, 0.42), u(-0.2, 0.12)), warmth=u(-0.07, 0.07), brightness=u(0.88, 1.1),
+        light=(u(-0.3, 0.3), u(-0.15, 0.1)), warmth=u(-0.07, 0.07), brightness=u(0.94, 1.12),
         background=tuple(_mix(backdrop, _any_colour(rng), 0.45) for _ in range(4)),
         shirt=_any_colour(rng), collar=int(rng.integers(3)),
         necktie=bool(rng.random() < 0.1), necklace=bool(rng.random() < 0.1),
@@ -380,7 +380,7 @@ class Portrait:
         self.radius = identity.face_width * 1.04
         cos, sin = np.cos(nuisance.tilt), np.sin(nuisance.tilt)
         self.rotation = np.array([[cos, sin], [-sin, cos]]) * nuisance.scale * self.side
-        self.centre = np.array([0.5 + nuisance.shift[0], 0.545 + nuisance.shift[1]]) * self.side
+        self.centre = np.array([0.5 + nuisance.shift[0], 0.51 + nuisance.shift[1]]) * self.side
         self.turn = np.cos(nuisance.yaw), np.sin(nuisance.yaw)
 
     def head(self, points: np.ndarray) -> np.ndarray:
@@ -397,10 +397,11 @@ class Portrait:
         self.pen.polygon(pixels.ravel().tolist(), fill=colour)
 
     def stroke(self, pixels: np.ndarray, colour: Colour, width: float) -> None:
-        self.pen.line(pixels.ravel().tolist(), fill=colour, width=max(1, round(width * self.side)))
+        width *= self.n.scale * self.side
+        self.pen.line(pixels.ravel().tolist(), fill=colour, width=max(1, round(width)))
 
     def disc(self, pixel: np.ndarray, radius: float, colour: Colour) -> None:
-        (x, y), r = pixel, radius * self.side
+        (x, y), r = pixel, radius * self.n.scale * self.side
         self.pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
 

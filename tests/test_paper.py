@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from test_plots import FROM_TABLE, one_color_pictures
-from test_report import FACTS, LAMS, MAIN, make_scores, make_table
+from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table
+from test_plots import FROM_SCORES, FROM_TABLE, one_color_pictures
 
 from ipa_lib import plots, report
 
@@ -19,11 +19,18 @@ matplotlib.use("Agg")
 PAPER = Path(__file__).parents[1] / "paper"
 TEXT = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text(encoding="utf-8"))
 BODY = TEXT.split(r"\maketitle")[1].split(r"\bibliographystyle")[0]
-STEMS = (*FROM_TABLE, "training_curves", "sample_grid", "failure_cases")
+STEMS = (*FROM_TABLE, *FROM_SCORES, "fid_vs_count", "training_curves", "sample_grid", "failure_cases")
 needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not installed")
 
 
 # ---- keys --------------------------------------------------------------------------------------------------
+
+
+def measured(runs):
+    """slots.csv and costs.csv of synthetic runs."""
+    names = [run["adapter"] for run, *_ in runs]
+    slots = pd.DataFrame({"adapter": names, "cosine": 0.97, "order_change": 0.01})
+    return slots, pd.DataFrame({"adapter": names, "seconds": 300.0, "steps": 300})
 
 
 def used_keys(text):
@@ -38,18 +45,25 @@ def without_optional(text):
     return re.sub(r"\\ifresult" + 3 * braces, "", text)
 
 
-def test_every_key_of_the_text_is_a_number_of_the_report():
-    scores = make_scores()
-    assert used_keys(TEXT) <= set(report.numbers(make_table(scores), scores, FACTS))
+@pytest.fixture(scope="module")
+def known():
+    """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
+    def keys(runs, **settings):
+        scores = make_scores(runs, people=3, samples=1, **settings)
+        return set(report.numbers(make_table(scores, runs), scores, FACTS, *measured(runs)))
+
+    alone = ((MAIN, (1, 2)),)
+    return {"reduced": keys(RUNS), "full": keys(full_grid()), "alone": keys(alone, lams=(0.0, 1.0))}
+
+
+def test_every_key_of_the_text_is_a_number_of_the_report(known):
+    assert used_keys(TEXT) <= known["reduced"] | known["full"]
     assert len(used_keys(TEXT)) > 50
 
 
-def test_a_grid_with_one_adapter_has_all_that_is_not_optional():
-    runs = ((MAIN, (1, 2)),)
-    scores = make_scores(runs, lams=(0.0, 1.0), people=3, samples=1)
-    found = set(report.numbers(make_table(scores, runs), scores, FACTS))
-    assert used_keys(without_optional(TEXT)) <= found
-    assert used_keys(TEXT) - found  # so the optional parts are needed
+def test_a_grid_with_one_adapter_has_all_that_is_not_optional(known):
+    assert used_keys(without_optional(TEXT)) <= known["alone"]
+    assert used_keys(TEXT) - known["alone"]  # so the optional parts are needed
 
 
 def test_no_result_is_typed_by_hand():
@@ -139,18 +153,22 @@ def test_every_citation_is_in_the_list_and_every_entry_is_cited():
 # ---- the build ---------------------------------------------------------------------------------------------
 
 
-def write_results(paper):
+def write_results(paper, runs):
     """Numbers, rows and figures of synthetic results into a copy of the paper."""
-    scores = make_scores(people=10)
-    table = make_table(scores)
-    report.write_numbers(report.numbers(table, scores, FACTS), paper / "numbers.tex")
-    report.write_table(report.main_results(table), paper / "tables" / "main_results.tex")
-    report.write_table(report.profile_rows(FACTS), paper / "tables" / "profile.tex")
-    log = pd.DataFrame({"step": np.arange(20), "loss": 0.3, "val_loss": 0.2})
-    worst = plots.worst_cases(scores, MAIN["adapter"], 4, count=8)
+    scores = make_scores(runs, people=10)
+    table, (slots, costs) = make_table(scores, runs), measured(runs)
+    report.write_numbers(report.numbers(table, scores, FACTS, slots, costs), paper / "numbers.tex")
+    rows = {"main_results": report.main_results(table), "profile": report.profile_rows(FACTS)}
+    for stem, lines in (rows | report.question_rows(table, scores, slots, costs)).items():
+        report.write_table(lines, paper / "tables" / f"{stem}.tex")
+    main, n = runs[0][0]["adapter"], max(runs[0][1])
     figures = {stem: getattr(plots, stem)(table) for stem in FROM_TABLE}
-    figures["training_curves"] = plots.training_curves({"среднее": log})
-    pictures = one_color_pictures(8, 6)
+    figures |= {stem: getattr(plots, stem)(table, scores) for stem in FROM_SCORES}
+    counts = pd.DataFrame({"metric": ["fid", "kid"] * 2, "count": [50, 50, 100, 100], "value": 2.0})
+    figures["fid_vs_count"] = plots.fid_vs_count(counts.assign(low=1.5, high=2.5))
+    log = pd.DataFrame({"step": np.arange(20), "loss": 0.3, "val_loss": 0.2})
+    figures["training_curves"] = plots.training_curves({run["adapter"]: log for run, *_ in runs}, main=[main])
+    pictures, worst = one_color_pictures(8, 6), plots.worst_cases(scores, main, n, count=8)
     figures["sample_grid"] = plots.sample_grid(pictures[:, :4], pictures[:, 4], pictures, LAMS)
     figures["failure_cases"] = plots.failure_cases(worst, pictures[:, :4], pictures[:, 4], pictures[:, 5])
     for stem, fig in figures.items():
@@ -171,10 +189,11 @@ def latexmk(paper):
     return subprocess.run(["latexmk", *options, str(paper / "main.tex")], capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
+@pytest.fixture(scope="module", params=["reduced", "full"])
+def built(request, tmp_path_factory):
+    """The paper of the default report, and that with every side question answered."""
     paper = copied_paper(tmp_path_factory.mktemp("build") / "paper")
-    write_results(paper)
+    write_results(paper, {"reduced": RUNS, "full": full_grid()}[request.param])
     run = latexmk(paper)
     assert run.returncode == 0, run.stdout.decode(errors="replace")[-3000:]
     return paper
