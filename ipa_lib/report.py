@@ -22,8 +22,8 @@ from .paths import atomic
 
 DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "share": 1, "is": 2}  # else three significant digits
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
-ORDER_NAMES = {"given": "случайный порядок", "norm": "по убыванию нормы"}
-SLOT_NAMES = {"own": "свои матрицы", "shared": "общие матрицы"}
+ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
+SLOT_NAMES = {"own": "свои", "shared": "общие"}
 TARGET_NAMES = {"left_out": "отложена", "shown": "среди подсказок"}
 FACTS = {  # what the text says of data and settings besides the table; labels of tables/profile.tex
     "people_train": "людей в обучающей части",

@@ -41,8 +41,22 @@ def used_keys(text):
 
 def without_optional(text):
     """The text without its \\ifresult{key}{…}{…} parts."""
-    braces = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # at most three deep
-    return re.sub(r"\\ifresult" + 3 * braces, "", text)
+    before, found, after = text.partition(r"\ifresult")
+    if not found:
+        return text
+    for _ in range(3):
+        after = after_braces(after)
+    return before + without_optional(after)
+
+
+def after_braces(text):
+    """What follows a {…} with braces of any depth in it."""
+    depth = 0
+    for match in re.finditer(r"(?<!\\)[{}]", text):
+        depth += 1 if match[0] == "{" else -1
+        if depth == 0:
+            return text[match.end():]
+    raise AssertionError(f"no closing brace: {text[:60]}")
 
 
 @pytest.fixture(scope="module")
