@@ -186,7 +186,8 @@ rule compare_adapters:
 
 
 rule show_samples:
-    input: rules.table.output, nb="notebooks/13_show_samples.ipynb", lib=lib("plots", "galleries", "report")
+    input: rules.table.output, nb="notebooks/13_show_samples.ipynb",
+           lib=lib("plots", "pictures", "galleries", "ablations")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
     log: nb=f"{RESULTS}/13_show_samples.ipynb"
     params: flags=flags("13_show_samples")

@@ -65,7 +65,7 @@ def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
 
 
 def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int, people: int) -> tuple:
-    """Pictures of the first `people` of an index for `plots.sample_grid`.
+    """Pictures of the first `people` of an index for `pictures.sample_grid`.
 
     `pictures` is the table of `celeba.read_celeba`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
     [R,Λ,H,W,3] and the Λ values of λ.
@@ -81,7 +81,7 @@ def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int
 
 
 def of_cases(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, cases: pd.DataFrame) -> tuple:
-    """Prompts [K,N,H,W,3], truths and samples [K,H,W,3] of the K `cases`, for `plots.failure_cases`.
+    """Prompts [K,N,H,W,3], truths and samples [K,H,W,3] of the K `cases`, for `pictures.failure_cases`.
 
     `cases` has the columns person, sample, lam, n_refs; `pictures` is the table of `celeba.read_celeba`.
     """

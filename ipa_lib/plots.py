@@ -1,10 +1,10 @@
-"""Figures of the paper: from the tidy table, the training logs and pictures given as arrays; no torch.
+"""Figures of numbers, from the tidy table and the training logs; the settings of all figures; no torch.
 
 One function a figure: its name is the stem of the file and of the LaTeX label. A figure is drawn at its final
 width and included unscaled, so the font sizes here are those on the page. Colour is N in every figure, line
 style and marker tell the rest apart: adapters, kinds of prompts, λ. What is shown of the table are its usual cells
 (`ablations.usual`), but for the figures of side questions; those say so in a word where the grid has no answer.
-Letters: R people shown, K failure cases, N prompts, L values of lam; pictures are uint8 RGB [..., H, W, 3].
+Figures that show pictures are in `pictures`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial, wraps
+from functools import wraps
 from itertools import cycle
 from pathlib import Path
 
@@ -23,10 +23,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from . import ablations
 from .ablations import MERGE_NAMES, REFERENCES, SCALES, Variant, usual
@@ -74,7 +70,6 @@ LABELS = {
     "kid": "KID",
     "is": "IS",
 }
-TIE = 0.001  # shares of attention that differ by less count as equal
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -180,7 +175,7 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
         _over_n(ax, table, "identity", lam)
         _references(ax, table, "identity", ("other",))
         _floor(ax, table, "identity")
-        ax.set_title(rf"$\lambda = {_tex_number(lam)}$")
+        ax.set_title(rf"$\lambda = {tex_number(lam)}$")
         ax.label_outer()
     return _with_legend(fig, columns=3)
 
@@ -198,7 +193,7 @@ def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
 
 def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
     """One grey line per series through a marker per N in N's colour; bars are the people's intervals."""
-    rows = _scaled(_at_lam(_samples(table, metric), lam), metric)
+    rows = _scaled(at_lam(_samples(table, metric), lam), metric)
     drawn = [(name, cell) for name, cell in _series_over_n(table, rows) if len(cell)]
     step = 0.04 * max(cell["n_refs"].max() for _, cell in drawn)  # aside: intervals of two series at one N stay apart
     for shift, style, (name, cell) in zip(cycle((0, step, -step)), cycle(STYLES), drawn):  # noqa: B905
@@ -242,7 +237,7 @@ def identity_of_adapters(table: pd.DataFrame) -> Figure:
     """Identity of every adapter at its largest N and λ = 1, a row a variant, with both floors; every seed a dot."""
     found = ablations.variants(table)
     fig, ax = _panels(1, height=2.6 + 0.5 * len(found))
-    rows = _scaled(_at_lam(_samples(table, "identity"), 1.0), "identity")
+    rows = _scaled(at_lam(_samples(table, "identity"), 1.0), "identity")
     for place, v in enumerate(found):
         n = v.n_refs[-1]
         cell = _of(rows, v)[lambda cell, n=n: cell["n_refs"] == n]
@@ -344,7 +339,7 @@ def _ends(ax: Axes, mean: pd.DataFrame) -> None:
     first, last = (mean[mean["lam"] == end] for end in (mean["lam"].min(), mean["lam"].max()))
     for row, side in ((first.loc[first["identity"].idxmin()], "right"), (last.loc[last["identity"].idxmax()], "left")):
         place = {"xytext": (-6 if side == "right" else 6, 2), "textcoords": "offset points", "ha": side, "va": "bottom"}
-        ax.annotate(rf"$\lambda = {_tex_number(row['lam'])}$", (row["identity"], row["value"]), color="0.25", **place)
+        ax.annotate(rf"$\lambda = {tex_number(row['lam'])}$", (row["identity"], row["value"]), color="0.25", **place)
 
 
 def _ceiling_markers(ax: Axes, table: pd.DataFrame, metric: str, reached: pd.Series) -> None:
@@ -367,7 +362,7 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
     for ax, metric in zip(axes, ("identity", "kid"), strict=True):
         for (lam, rows), tone, style in zip(frame.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
-            ax.plot(rows["guidance"], rows[metric], color=tone, label=rf"$\lambda = {_tex_number(lam)}$", **style)
+            ax.plot(rows["guidance"], rows[metric], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
             ax.fill_between(rows["guidance"], rows[f"{metric}_low"], rows[f"{metric}_high"], color=tone, alpha=0.15,
                             linewidth=0)  # fmt: skip
         ax.set_xticks(sorted(frame["guidance"].unique()))
@@ -479,158 +474,6 @@ def _training_curve(axes: Sequence[Axes], log: pd.DataFrame, window: int, color,
     axes[1].plot(val["step"], val["val_loss"], color=color, label=label, **style)
 
 
-# ---- pictures ----------------------------------------------------------------------------------------------
-
-
-@styled
-def sample_grid(
-    prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, lams: Sequence[float], size: float = 1.9
-) -> Figure:
-    """A row a person: the N prompts on grey | the held-out target x_0 | the samples over λ.
-
-    prompts [R, N, H, W, 3], truths [R, H, W, 3], samples [R, L, H, W, 3] uint8; lams: L numbers;
-    size: the largest side of a picture on the page in cm.
-    """
-    people, n = _stacked("prompts", prompts, 5)[:2]
-    _same("truths", _stacked("truths", truths, 4)[:1], (people,))
-    _same("samples", _stacked("samples", samples, 5)[:2], (people, len(lams)))
-    grid = Grid(columns=n + 1 + len(lams), rows=people, gaps={n: 0.3, n + 1: 0.3}, size=size)
-    grid.shade(0, n)
-    grid.head(0, n, "подсказки" if n > 1 else "подсказка")
-    grid.head(n, n + 1, "цель $x_0$")
-    for column, lam in enumerate(lams, start=n + 1):
-        grid.head(column, column + 1, rf"$\lambda = {_tex_number(lam)}$")
-    for row in range(people):
-        for column, picture in enumerate([*prompts[row], truths[row], *samples[row]]):
-            grid.show(row, column, picture)
-    return grid.fig
-
-
-def worst_cases(
-    scores: pd.DataFrame, adapter: str, n_refs: int, lam: float = 1.0, count: int = 8
-) -> pd.DataFrame:
-    """The rule behind `failure_cases`: the `count` lowest identity scores of one cell, lowest first."""
-    cell = usual(scores)
-    cell = _at_lam(cell[(cell["adapter"] == adapter) & (cell["n_refs"] == n_refs)], lam)
-    return cell.sort_values(["identity", "person", "sample"]).head(count).reset_index(drop=True)
-
-
-@styled
-def failure_cases(
-    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.6
-) -> Figure:
-    """A column a case of `worst_cases`: sample with its score, target x_0, the N prompts on grey.
-
-    cases: K rows with identity, n_refs, lam; prompts [K, N, H, W, 3], truths and samples [K, H, W, 3] uint8.
-    """
-    count, n = _stacked("prompts", prompts, 5)[:2]
-    _same("cases", (len(cases),), (count,))
-    _same("truths", _stacked("truths", truths, 4)[:1], (count,))
-    _same("samples", _stacked("samples", samples, 4)[:1], (count,))
-    gaps = {1: 0.5, 2: 0.3}
-    grid = Grid(columns=count, rows=n + 2, row_gaps=gaps, size=size, margin=0.55, title=_rule(cases))
-    grid.shade_rows(2, n + 2)
-    for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, "подсказки")):
-        grid.side(start, stop, name)
-    for column, score in enumerate(cases["identity"]):
-        for row, picture in enumerate([samples[column], truths[column], *prompts[column]]):
-            grid.show(row, column, picture)
-        grid.under(0, column, _comma(f"{score:.3f}"))
-    return grid.fig
-
-
-def _rule(cases: pd.DataFrame) -> str:
-    n, lam = cases["n_refs"].iloc[0], cases["lam"].iloc[0]
-    return rf"наименьшие значения сходства личности при $N = {n:g}$, $\lambda = {_tex_number(lam)}$"
-
-
-class Grid:
-    """Pictures of one side length within the text's width, with gaps, headings, grey grounds; in cm."""
-
-    def __init__(self, columns, rows, gaps=None, row_gaps=None, size=1.9, margin=0.0, title=""):
-        self.gaps, self.row_gaps, self.margin = gaps or {}, row_gaps or {}, margin
-        self.pad = 0.06
-        self.side_cm = min(size, (WIDTH - margin - sum(self.gaps.values()) - 2 * self.pad) / columns)
-        self.top = 0.5 if title or gaps else 0.1
-        filled = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
-        self.width = max(filled, 10.0) if title else filled  # room for the title
-        self.shift = (self.width - filled) / 2
-        self.height = self.top + rows * self.side_cm + sum(self.row_gaps.values()) + 2 * self.pad
-        self.columns, self.rows = columns, rows
-        self.fig = plt.figure(figsize=(self.width * CM, self.height * CM))
-        if title:
-            self.fig.text(0.5, self._y(self.top / 2), title, ha="center", va="center")
-
-    def left(self, column: int) -> float:
-        gaps = sum(gap for before, gap in self.gaps.items() if before <= column)
-        return self.shift + self.margin + self.pad + column * self.side_cm + gaps
-
-    def upper(self, row: int) -> float:
-        gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
-        return self.top + self.pad + row * self.side_cm + gaps
-
-    def show(self, row: int, column: int, picture: np.ndarray) -> Axes:
-        inner = self.side_cm - 2 * self.pad
-        x, y = self.left(column) + self.pad, self.upper(row) + self.pad
-        box = (x / self.width, self._y(y + inner), inner / self.width, inner / self.height)
-        ax = self.fig.add_axes(box)
-        ax.imshow(_resized(picture, round(inner * CM * DPI)), interpolation="none", aspect="auto")
-        ax.set_axis_off()
-        return ax
-
-    def head(self, start: int, stop: int, text: str) -> None:
-        middle = (self.left(start) + self.left(stop - 1) + self.side_cm) / 2
-        self.fig.text(middle / self.width, self._y(self.top / 2), text, ha="center", va="center")
-
-    def side(self, start: int, stop: int, text: str) -> None:
-        middle = (self.upper(start) + self.upper(stop - 1) + self.side_cm) / 2
-        x = (self.shift + self.margin / 2) / self.width
-        self.fig.text(x, self._y(middle), text, rotation=90, ha="center", va="center")
-
-    def under(self, row: int, column: int, text: str) -> None:
-        middle = self.left(column) + self.side_cm / 2
-        y = self.upper(row) + self.side_cm + 0.2
-        self.fig.text(middle / self.width, self._y(y), text, ha="center", va="center", fontsize=7.5)
-
-    def shade(self, start: int, stop: int) -> None:
-        """Grey ground behind columns start … stop - 1."""
-        self._ground(self.left(start), self.upper(0), self.left(stop - 1), self.upper(self.rows - 1))
-
-    def shade_rows(self, start: int, stop: int) -> None:
-        """Grey ground behind rows start … stop - 1."""
-        self._ground(self.left(0), self.upper(start), self.left(self.columns - 1), self.upper(stop - 1))
-
-    def _ground(self, x: float, y: float, last_x: float, last_y: float) -> None:
-        wide, tall = last_x + self.side_cm - x, last_y + self.side_cm - y
-        corner = (x / self.width, self._y(y + tall))
-        size = (wide / self.width, tall / self.height)
-        place = {"transform": self.fig.transFigure, "zorder": -1}  # behind the pictures
-        ground = Rectangle(corner, *size, facecolor="0.86", edgecolor="none", **place)
-        self.fig.add_artist(ground)
-
-    def _y(self, cm: float) -> float:
-        """Centimetres from the top -> figure fraction from the bottom."""
-        return 1 - cm / self.height
-
-
-def _resized(picture: np.ndarray, side: int) -> np.ndarray:
-    # uint8 [H, W, 3] => uint8 [side, side, 3]
-    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
-
-
-def _stacked(name: str, pictures: np.ndarray, dimensions: int) -> tuple[int, ...]:
-    pictures = np.asarray(pictures)
-    if pictures.dtype != np.uint8 or pictures.ndim != dimensions or pictures.shape[-1] != 3:
-        expected = f"uint8 pictures with {dimensions} dimensions, the last of 3"
-        raise ValueError(f"{name}: expected {expected}, got {pictures.dtype} {list(pictures.shape)}")
-    return pictures.shape
-
-
-def _same(name: str, got, expected) -> None:
-    if got != expected:
-        raise ValueError(f"{name}: expected {expected} of them to go with the others, got {got}")
-
-
 # ---- the table ---------------------------------------------------------------------------------------------
 
 
@@ -661,7 +504,8 @@ def _of(rows: pd.DataFrame, *variants: Variant) -> pd.DataFrame:
     return rows[rows["adapter"].isin([name for v in variants for name in v.names])]
 
 
-def _at_lam(rows: pd.DataFrame, lam: float) -> pd.DataFrame:
+def at_lam(rows: pd.DataFrame, lam: float) -> pd.DataFrame:
+    """The rows at one λ. ValueError, which names the λ there are, where none is at this one."""
     cell = rows[np.isclose(rows["lam"].astype(float), lam)]
     if cell.empty:
         raise ValueError(f"table: no rows at lam = {lam:g}, only {sorted(set(rows['lam'].dropna()))}")
@@ -692,20 +536,17 @@ def _panels(columns: int, height: float, width: float = WIDTH, sharey: bool = Fa
 
 def _label(ax: Axes, x: str, y: str) -> None:
     ax.set(xlabel=x, ylabel=y)
-    ax.xaxis.set_major_formatter(lambda value, _: _number(value))
-    ax.yaxis.set_major_formatter(lambda value, _: _number(value))
+    ax.xaxis.set_major_formatter(lambda value, _: number(value))
+    ax.yaxis.set_major_formatter(lambda value, _: number(value))
 
 
-def _number(value: float) -> str:
+def number(value: float, spec: str = ".6g") -> str:
     """A number with the decimal comma and a real minus: -0.25 -> −0,25."""
-    return _comma(f"{value:.6g}")
+    return f"{value:{spec}}".replace(".", ",").replace("-", "−")
 
 
-def _comma(number: str) -> str:
-    return number.replace(".", ",").replace("-", "−")
-
-
-def _tex_number(value: float) -> str:
+def tex_number(value: float) -> str:
+    """A number within a formula: 0.5 -> 0{,}5."""
     return f"{value:.6g}".replace(".", "{,}")
 
 
@@ -717,14 +558,14 @@ def _references(
     for name in names:
         cell = rows[rows["adapter"] == name]
         if name == "other" and len(cell):  # sampled like an adapter: where the difference should be largest
-            cell = _at_lam(cell[cell["n_refs"] == cell["n_refs"].max()], 1.0)
+            cell = at_lam(cell[cell["n_refs"] == cell["n_refs"].max()], 1.0)
         if len(cell):
             look = {"color": "0.25", "linestyle": DASHES[name], "linewidth": 1.0, "label": REFERENCES[name]}
             (draw or ax.axhline)(cell["value"].mean(), **look)
 
 
 def _floor(ax: Axes, table: pd.DataFrame, metric: str, draw: Callable | None = None) -> None:
-    rows = _at_lam(_scaled(_samples(table, metric), metric), 0.0)
+    rows = at_lam(_scaled(_samples(table, metric), metric), 0.0)
     label = r"$\lambda = 0$: только текст"
     (draw or ax.axhline)(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
 
@@ -755,101 +596,6 @@ def loss_curve(log: pd.DataFrame, title: str) -> Figure:
     ax.set_title(title)
     _label(ax, "step", "loss")
     return fig
-
-
-@styled
-def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: float = 1.9) -> Figure:
-    """Rows of uint8 pictures [R, C, H, W, 3], with a name beside each row where given."""
-    columns = max(len(row) for row in rows)
-    grid = Grid(columns=columns, rows=len(rows), size=size, margin=0.6 if names else 0.0)
-    for number, name in enumerate(names):
-        grid.side(number, number + 1, name)
-    for number, row in enumerate(rows):
-        for column, picture in enumerate(row):
-            grid.show(number, column, picture)
-    return grid.fig
-
-
-@styled
-def prompt_regions(picture: np.ndarray, shares: np.ndarray, prompts: np.ndarray, size: float = 2.2) -> Figure:
-    """A picture | its prompts, and under each where it was listened to | the prompt listened to most in each place.
-
-    picture [H, W, 3], prompts [N, H, W, 3] uint8; shares [N, h, w], one picture of `attention_maps.average`;
-    size: the largest side of a picture in cm.  All maps have one scale, and 1/N lies in it.  The last panel stays
-    bare where the two that lead are within `TIE` of each other.  ValueError for other shapes or kinds.
-    """
-    n, shares = _stacked("prompts", prompts, 4)[0], _maps(shares, len(prompts))
-    _stacked("picture", picture, 3)
-    tones = sns.color_palette("Set2" if n <= 8 else "husl", n)  # not those of N
-    grid = Grid(columns=n + 2, rows=2, gaps={1: 0.3, n + 1: 0.3}, size=size)
-    for column, name in enumerate(["образец", *(f"подсказка {p + 1}" for p in range(n)), "главная"]):
-        grid.head(column, column + 1, name)
-    grid.show(0, 0, picture)
-    for p in range(n):
-        _frame(grid.show(0, p + 1, prompts[p]), tones[p])
-        heat = _over(grid.show(1, p + 1, _faint(picture)), shares[p], "bilinear", **_scale(shares))
-    _over(grid.show(0, n + 1, _faint(picture)), _painted(shares, tones), "none")
-    _bar(grid, heat, 1 / n)
-    _numbers(grid, tones)
-    return grid.fig
-
-
-def _maps(shares: np.ndarray, n: int) -> np.ndarray:
-    shares = np.asarray(shares, dtype=np.float64)
-    if shares.ndim != 3 or len(shares) != n or not shares.size or not np.isfinite(shares).all():
-        raise ValueError(f"shares: expected a finite map [h, w] for each of {n} prompts, got {list(shares.shape)}")
-    return shares
-
-
-def _faint(picture: np.ndarray) -> np.ndarray:
-    # uint8 RGB => uint8 grey with less contrast, so that colours over it can be told apart
-    grey = np.asarray(Image.fromarray(picture).convert("L"))
-    return np.repeat((64 + 0.75 * grey).astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def _scale(shares: np.ndarray) -> dict:
-    """One scale for all maps: what there is, and 1/N with a margin, so that rounding is not blown up to a pattern."""
-    low, high = 1 / len(shares) - 0.01, min(1, 1 / len(shares) + 0.01)
-    return {"cmap": "viridis", "vmin": min(low, shares.min()), "vmax": max(high, shares.max())}
-
-
-def _over(ax: Axes, image: np.ndarray, interpolation: str, **scale) -> AxesImage:
-    """An image over the picture of a panel, half transparent."""
-    place = {"extent": ax.images[0].get_extent(), "aspect": "auto"}
-    return ax.imshow(image, alpha=0.6, interpolation=interpolation, **place, **scale)
-
-
-def _painted(shares: np.ndarray, tones: Sequence) -> np.ndarray:
-    """RGBA [s, s, 4]: the colour of the largest of shares [N, h, w], transparent in a tie."""
-    resize = partial(Image.Image.resize, size=(256, 256), resample=Image.Resampling.BILINEAR)
-    fine = np.stack([np.asarray(resize(Image.fromarray(x.astype(np.float32)))) for x in shares])
-    alone = (fine > fine.max(0) - TIE).sum(0) == 1
-    return np.dstack([np.asarray(tones)[fine.argmax(0)], alone])
-
-
-def _frame(ax: Axes, tone: tuple[float, float, float]) -> None:
-    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=tone, linewidth=4))
-
-
-def _bar(grid: Grid, heat: AxesImage, equal: float) -> None:
-    """The colour bar beside the maps, with a line at 1/N."""
-    x, y, side = grid.left(1) - 0.55, grid.upper(1) + 0.1, grid.side_cm - 0.2
-    box = (x / grid.width, grid._y(y + side), 0.2 / grid.width, side / grid.height)
-    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: _number(value)}
-    bar = grid.fig.colorbar(heat, grid.fig.add_axes(box), ticklocation="left", **ticks)
-    bar.set_label("внимание", fontsize=7)
-    bar.ax.tick_params(labelsize=6.5, length=2)
-    bar.ax.grid(False)
-    bar.ax.axhline(equal, color="0.1", linewidth=1)
-
-
-def _numbers(grid: Grid, tones: Sequence) -> None:
-    """Which colour is which prompt, in the cell below the last panel; four in a column."""
-    patches = {str(p): Patch(color=tone) for p, tone in enumerate(tones, start=1)}
-    corner = grid.left(len(tones) + 1) / grid.width, grid._y(grid.upper(1))
-    look = {"ncols": -(-len(tones) // 4), "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2, "borderpad": 0}
-    place = {"loc": "upper left", "bbox_to_anchor": corner, "alignment": "left", "borderaxespad": 0}
-    grid.fig.legend(patches.values(), patches, title="подсказка", title_fontsize=6.5, fontsize=6.5, **look, **place)
 
 
 @styled
