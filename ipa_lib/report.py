@@ -398,7 +398,8 @@ def _of_over_n(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _of_occlusion(frame: pd.DataFrame) -> dict[str, str]:
-    found = {}
+    counts = frame["n_refs"]
+    found = {"occlusion/nmin": str(counts.min()), "occlusion/nmax": str(counts.max())} if len(frame) else {}
     for n, row in _by_n(frame):
         place = f"occlusion/{n}/{row['share']}"
         found |= _quantity(f"{place}/identity", row, "identity") | _difference(place, row)
