@@ -14,6 +14,7 @@ RUN = f"{shlex.quote(sys.executable)} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{
 BASE = [f"models/mini/{part}" for part in (
     "model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors", "image_encoder/model.safetensors")]
+JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
@@ -33,6 +34,8 @@ FACTS = [f"{RESULTS}/{file}" for file in (
     "data.json", "base.json", f"adapters/{MAIN.name}/provenance.json", f"samples/{MAIN.name}/{MAIN_CELL}/settings.json")]
 
 
+# What a stage reads of a gallery is its provenance.json: an index of other pictures may have the very same bytes, and of
+# small files Snakemake compares these.
 def lib(*names):
     """The modules that a stage depends on; imports are invisible to Snakemake."""
     return [f"ipa_lib/{name}.py" for name in names]
@@ -77,7 +80,7 @@ rule data:
 
 
 rule features:
-    input: rules.data.output, BASE, nb="notebooks/03_cache_features.ipynb", lib=lib("backbone", "features")
+    input: rules.data.output, BASE, JUDGES, nb="notebooks/03_cache_features.ipynb", lib=lib("backbone", "features")
     output: f"{RESULTS}/features/manifest.json", f"{RESULTS}/base.json"
     log: nb=f"{RESULTS}/features/03_cache_features.ipynb"
     params: flags=flags("03_cache_features")
@@ -97,8 +100,8 @@ rule train:
 
 rule generate:
     input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", nb="notebooks/05_generate.ipynb",
-           lib=lib("sampling", "galleries", "identity_sets")
-    output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv")
+           lib=lib("sampling", "galleries", "identity_sets", "features", "mini_celeba")
+    output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv", "provenance.json")
     log: nb=f"{RESULTS}/samples/{{adapter}}/{{cell}}/05_generate.ipynb"
     params: flags=cell_flags
     resources: gpu=1
@@ -106,7 +109,7 @@ rule generate:
 
 
 rule evaluate:
-    input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/index.csv", nb="notebooks/06_evaluate.ipynb",
+    input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, nb="notebooks/06_evaluate.ipynb",
            lib=lib("evaluation", "metrics", "intervals", "judges")
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
@@ -115,7 +118,7 @@ rule evaluate:
 
 
 rule ceilings:
-    input: rules.features.output, nb="notebooks/07_measure_ceilings.ipynb",
+    input: rules.features.output, JUDGES, nb="notebooks/07_measure_ceilings.ipynb",
            lib=lib("evaluation", "metrics", "intervals", "judges")
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
@@ -125,7 +128,7 @@ rule ceilings:
 
 rule slots:
     input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
-           expand(f"{RESULTS}/samples/{{cell}}/index.csv", cell=PROFILE.cells),
+           expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES,
            nb="notebooks/08_compare_slots.ipynb", lib=lib("evaluation", "adapter", "judges")
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
@@ -134,7 +137,7 @@ rule slots:
 
 
 rule counts:
-    input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/index.csv",
+    input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES,
            nb="notebooks/09_count_samples.ipynb", lib=lib("evaluation", "metrics", "judges")
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
@@ -169,7 +172,7 @@ rule over_n_refs:
 
 
 rule over_lambda:
-    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations")
+    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations", "intervals")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["11_ablate_lambda"])
     log: nb=f"{RESULTS}/11_ablate_lambda.ipynb"
     params: flags=flags("11_ablate_lambda")

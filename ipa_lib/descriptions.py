@@ -38,8 +38,8 @@ OF_THE_MOUTH = {
 }  # fmt: skip
 OF_THE_PICTURE = {
     "yaw": ("turned left", "turned right", -0.36, 0.36), "tilt": ("tilted left", "tilted right", -0.16, 0.16),
-    "brightness": ("dark picture", "bright picture", 0.88, 1.1),
-    "scale": ("far away", "close up", 1.03, 1.17), "warmth": ("cold light", "warm light", -0.07, 0.07),
+    "brightness": ("dark picture", "bright picture", 0.94, 1.12),
+    "scale": ("far away", "close up", 1.24, 1.38), "warmth": ("cold light", "warm light", -0.07, 0.07),
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _of_lower_face(i: Identity, occluder: str) -> list[str]:
 def _of_picture(n: Nuisance) -> list[str]:
     backdrop = np.mean(n.background, axis=0)
     worn = [] if n.occluder in ("none", "sunglasses") else [f"{colour_name(n.occluder_colour)} {n.occluder}"]
-    lit = _third(n.light[0], "lit from the left", "lit from the right", -0.42, 0.42)
+    lit = _third(n.light[0], "lit from the left", "lit from the right", -0.3, 0.3)
     return [f"{colour_name(backdrop)} background", f"{colour_name(n.shirt)} shirt", *worn, *lit,
             *_thirds(n, OF_THE_PICTURE), *["necktie"] * n.necktie]
 

@@ -238,7 +238,7 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
             return loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
 
     yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
-                   legs=legs)
+                   legs=legs, also=[b for m in modules for b in m.buffers()])
     for module in modules:
         module.eval()
 
@@ -254,7 +254,8 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
             logits = judge(to_input(pictures[rows.numpy()], generator)).logits
         return judge_loss(logits, kinds[rows], attributes[rows])
 
-    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, legs=legs)
+    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, legs=legs,
+                   also=list(judge.buffers()))
     judge.eval()
 
 
@@ -278,7 +279,7 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         return denoising_loss(unet, scheduler, latents[rows], text, generator)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
-    yield from fit(parameters, loss_at, steps, lr=1e-3, legs=legs, average=average.average, after_step=average.update)
+    yield from fit(parameters, loss_at, steps, lr=1e-3, legs=legs, also=average.average, after_step=average.update)
     average.copy_to_modules()
     unet.eval(), text_encoder.eval()
 
@@ -308,6 +309,7 @@ def finish(models: dict[str, torch.nn.Module], folder: Path, training: Callable[
     made = recipe | {"seconds": round(time.monotonic() - start), "log": log[:: max(1, len(log) // 200)]}
     with atomic(recipe_file) as file:
         file.write_text(json.dumps(made, indent=None))
+    legs.end()
     return pd.DataFrame(made["log"])
 
 

@@ -39,35 +39,42 @@ class Legs:
 
     def load(self) -> dict:
         """The state of a training by this recipe; empty where there is none."""
-        state = torch.load(self.path, weights_only=True) if self.path.is_file() else {}
-        return state if state.get("recipe") == self.recipe else {}
+        if not self.path.is_file():
+            return {}
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        return state if state["recipe"] == self.recipe else {}
 
     def save(self, **state) -> None:
         """Keep the state; a crash leaves the one before."""
         with atomic(self.path) as file:
             torch.save({"recipe": self.recipe, **state}, file)
 
+    def end(self) -> None:
+        """Forget the state, once what was trained is saved."""
+        self.path.unlink(missing_ok=True)
+
 
 def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch.Tensor], steps: int, lr: float,
         weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None, legs: Legs | None = None,
-        average: Sequence[torch.Tensor] = (), after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
+        also: Sequence[torch.Tensor] = (), after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
     A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` returns the scalar loss of that
     step; `after_step(step)` is called when it is made. With `legs` an interrupted training goes on where its state was
-    kept, that of `average` included, to the same end as an unbroken one; records of the earlier steps, and what the
-    caller has added to them, come again. Raises FloatingPointError naming the step when the loss is not finite.
+    kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one; records of the earlier
+    steps, and what the caller has added to them, come again.
+    Raises FloatingPointError naming the step when the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     schedule = LambdaLR(optimizer, warmup_cosine(steps, warmup=min(100, steps // 10 + 1)))
     optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    records = _take_up(legs, [*parameters, *average], optimizer, schedule)
+    records = _take_up(legs, [*parameters, *also], optimizer, schedule)
     yield from records
     for step in range(len(records), steps):
         if legs and step and step % legs.every == 0:
-            legs.save(tensors=[t.detach() for t in (*parameters, *average)], optimizer=optimizer.state_dict(),
+            legs.save(tensors=[t.detach() for t in (*parameters, *also)], optimizer=optimizer.state_dict(),
                       schedule=schedule.state_dict(), records=records)
         loss = loss_at(step)
         if not torch.isfinite(loss):
@@ -81,8 +88,6 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch
         after_step(step)
         records.append({"step": step, "loss": loss.item(), "lr": lr_now})
         yield records[-1]
-    if legs:
-        legs.path.unlink(missing_ok=True)
 
 
 def _take_up(legs: Legs | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:

@@ -7,7 +7,7 @@ import pytest
 
 from ipa_lib.captions import captions
 from ipa_lib.celeba import read_celeba
-from ipa_lib.descriptions import COLOURS, colour_name, describe, lengthen
+from ipa_lib.descriptions import COLOURS, OF_THE_PICTURE, colour_name, describe, lengthen
 from ipa_lib.mini_celeba import drawn_factors, identity_factors, nuisance_factors, write_mini_celeba
 
 PERSON = replace(identity_factors(0, 1), cut="bob", hair_colour="red", beard="none", glasses="none", freckles=True)
@@ -70,3 +70,12 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
         lengthen(["a photo"], folder, np.random.default_rng(0))
     with pytest.raises(FileNotFoundError, match="a folder of mini-CelebA was expected"):
         drawn_factors(tmp_path)
+
+
+@pytest.mark.parametrize("name", OF_THE_PICTURE)
+def test_ranges_are_those_that_are_drawn(name):
+    """Each of the two words is said of about a third of the pictures."""
+    low, high, *_ = OF_THE_PICTURE[name]
+    told = [describe(PERSON, nuisance_factors(0, 1, picture)) for picture in range(300)]
+    for word in (low, high):
+        assert 0.25 < sum(word in phrases for phrases in told) / len(told) < 0.42, word

@@ -102,7 +102,27 @@ def test_an_interrupted_part_goes_on(tmp_path):
     assert part(tmp_path / "legs", stop=4)[0] == whole[:4]  # the state of step 2 was kept
     again, resumed = part(tmp_path / "legs")
     assert again == whole and all(torch.equal(resumed[name], weights[name]) for name in weights)
-    assert not list(tmp_path.rglob("*.state"))
+
+
+def test_an_interrupted_judge_goes_on_with_its_running_means(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+    kinds, attributes = torch.arange(12) % 3, torch.ones(12, 2)
+    legs = Legs(tmp_path / "judge.state", {}, every=2)
+
+    def trained(stop=None, legs=legs):
+        torch.manual_seed(0)
+        judge = mini_base.new_judge((8,), (1,), 5)
+        list(itertools.islice(mini_base.train_judge(judge, pictures, kinds, attributes, 3, 4, 0, legs), stop))
+        return judge.state_dict()
+
+    whole = trained(legs=None)
+    trained(stop=2)
+    trained(stop=3)
+    assert legs.load()
+    again = trained()
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    legs.end()
+    assert not legs.load()
 
 
 def test_every_part_learns_something_in_a_few_steps():
