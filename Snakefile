@@ -27,15 +27,13 @@ FIGURES = {
 FIGURES["10_ablate_n_refs"] += ["identity_vs_occlusion"] * any("occluded" in cell.prompts for cell in CELLS)
 FIGURES["11_ablate_lambda"] += ["guidance"] * any(cell.guidance is not None for cell in CELLS)
 FIGURES["12_compare_adapters"] += ["copying_vs_identity"] * any(run.target == "shown" for run in RUNS)
-TABLES = ["main_results", "profile", "over_n", "merges", "slots", "each_n", "shown"]
+TABLES = ["main_results", "profile", "over_n", "best_lam", "merges", "slots", "each_n", "shown"]
 MAIN = main_run(PROFILE.adapters)
 MAIN_CELL = f"n{max(MAIN.n_refs)}"
 FACTS = [f"{RESULTS}/{file}" for file in (
     "data.json", "base.json", f"adapters/{MAIN.name}/provenance.json", f"samples/{MAIN.name}/{MAIN_CELL}/settings.json")]
 
 
-# What a stage reads of a gallery is its provenance.json: an index of other pictures may have the very same bytes, and of
-# small files Snakemake compares these.
 def lib(*names):
     """The modules that a stage depends on; imports are invisible to Snakemake."""
     return [f"ipa_lib/{name}.py" for name in names]
@@ -108,6 +106,8 @@ rule generate:
     shell: RUN
 
 
+# What a stage reads of a gallery is its provenance.json: an index of other pictures may have the very same bytes, and of
+# small files Snakemake compares these.
 rule evaluate:
     input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, nb="notebooks/06_evaluate.ipynb",
            lib=lib("evaluation", "metrics", "intervals", "judges")
@@ -164,7 +164,7 @@ rule facts:
 
 rule over_n_refs:
     input: rules.table.output, rules.counts.output, nb="notebooks/10_ablate_n_refs.ipynb",
-           lib=lib("plots", "ablations", "intervals")
+           lib=lib("plots", "ablations", "variants", "intervals")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_ablate_n_refs"])
     log: nb=f"{RESULTS}/10_ablate_n_refs.ipynb"
     params: flags=flags("10_ablate_n_refs")
@@ -172,7 +172,7 @@ rule over_n_refs:
 
 
 rule over_lambda:
-    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations", "intervals")
+    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations", "variants", "intervals")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["11_ablate_lambda"])
     log: nb=f"{RESULTS}/11_ablate_lambda.ipynb"
     params: flags=flags("11_ablate_lambda")
@@ -181,7 +181,7 @@ rule over_lambda:
 
 rule compare_adapters:
     input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/12_compare_adapters.ipynb",
-           lib=lib("plots", "ablations", "intervals")
+           lib=lib("plots", "ablations", "variants", "intervals")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["12_compare_adapters"])
     log: nb=f"{RESULTS}/12_compare_adapters.ipynb"
     params: flags=flags("12_compare_adapters")
@@ -190,7 +190,7 @@ rule compare_adapters:
 
 rule show_samples:
     input: rules.table.output, nb="notebooks/13_show_samples.ipynb",
-           lib=lib("plots", "pictures", "galleries", "ablations")
+           lib=lib("plots", "pictures", "galleries", "variants")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
     log: nb=f"{RESULTS}/13_show_samples.ipynb"
     params: flags=flags("13_show_samples")
@@ -199,7 +199,7 @@ rule show_samples:
 
 rule numbers:
     input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/14_write_paper.ipynb",
-           lib=lib("report", "ablations", "intervals")
+           lib=lib("report", "ablations", "variants", "intervals")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"
     params: flags=flags("14_write_paper")

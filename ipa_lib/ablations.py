@@ -9,143 +9,55 @@ Letters: N prompts (`n_refs`), λ weight of the images (`lam`), w guidance. No t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from . import intervals
+from .variants import VARIANT, Variant, find_variants, roles, usual
 
-VARIANT = ["merge", "slots", "order", "target", "n_max", "random_n"]  # adapters alike in these differ in the seed
-REFERENCES = {  # rows of the table that are not an adapter's, and what the paper calls them
-    "real": "реальные изображения",
-    "reconstruction": "автокодировщик",
-    "other": "подсказки другого человека",
-}
-MERGE_NAMES = {
-    "mean": "среднее",
-    "concat": "конкатенация",
-    "weighted": "веса по номеру",
-    "gated": "веса по содержанию",
-    "sum": "сумма",
-    "average": "среднее вниманий",
-}
-OTHERWISE = {  # what a label says of a variant besides its merge
-    ("slots", "shared"): "общие матрицы",
-    ("order", "norm"): "по убыванию нормы",
-    ("target", "shown"): "цель среди подсказок",
-}
 SCALES = {"text": 100, "top1": 100, "share": 100}  # shown in per cent
+SYMMETRIC = ("mean", "concat", "gated", "sum", "average")  # merges to which an order of the prompts means nothing
 OCCLUDED = (0, 50, 100)  # per cent of the prompts
+SAMPLED = ("identity", "text")  # scores of single samples, of which differences can be paired
 NOTHING = (np.nan, np.nan, np.nan)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Adapters that differ in the seed alone: `names`, one for each of `seeds`, and the N of their usual cells."""
-
-    merge: str
-    slots: str
-    order: str
-    target: str
-    n_max: int
-    random_n: bool
-    names: tuple[str, ...]
-    seeds: tuple[float, ...]
-    n_refs: tuple[int, ...]
-
-    @property
-    def settings(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in VARIANT}
-
-    @property
-    def label(self) -> str:
-        """What the paper calls it; n of its training is not among it."""
-        more = [text for (name, value), text in OTHERWISE.items() if getattr(self, name) == value]
-        return ", ".join([MERGE_NAMES.get(self.merge, self.merge), *more])
-
-    def differs(self, other: Variant) -> set[str]:
-        """In which of `VARIANT` the two differ."""
-        return {name for name in VARIANT if self.settings[name] != other.settings[name]}
-
-    def runs(self, seeds: Iterable[float]) -> tuple[str, ...]:
-        """Names of the adapters with one of these seeds."""
-        seeds = set(seeds)
-        return tuple(name for name, seed in zip(self.names, self.seeds, strict=True) if seed in seeds)
-
-
-# ---- who is who --------------------------------------------------------------------------------------------
-
-
-def of_variant(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    """Rows of a frame, or of the table, that have its settings."""
-    return frame[np.logical_and.reduce([frame[name] == value for name, value in variant.settings.items()])]
-
-
-def usual(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows, of the table or of the scores, of usual cells (n<N>, n<N>-other) and of the ceilings."""
-    if "cell" not in rows:
-        raise ValueError("table: there is no column 'cell'; an earlier version wrote it, `make report` writes it anew")
-    cells = rows["cell"].astype("string").fillna("")
-    return rows[cells.str.fullmatch(r"(n\d+(-other)?)?").astype(bool)]
-
-
-def variants(table: pd.DataFrame) -> list[Variant]:
-    """Of the usual cells, in the order of the table."""
-    rows = usual(table)
-    rows = rows[~rows["adapter"].isin(REFERENCES) & (rows["metric"] == "identity")]
-    return [_variant(key, own) for key, own in rows.groupby(VARIANT, sort=False)]
-
-
-def _variant(key: tuple, rows: pd.DataFrame) -> Variant:
-    merge, slots, order, target, n_max, random_n = key
-    seeds = rows.groupby("adapter", sort=False)["seed"].first()
-    n_refs = tuple(sorted(int(n) for n in rows["n_refs"].unique()))
-    drawn = str(random_n) in ("True", "1", "1.0")
-    return Variant(merge, slots, order, target, int(n_max), drawn, tuple(seeds.index), tuple(seeds), n_refs)
-
-
-def roles(table: pd.DataFrame) -> dict[str, Variant]:
-    """{"main": the first variant trained with random n} and, where there is one, {"alt": the first one with another
-    merge that was judged at main's largest N}. ValueError for a table without an adapter."""
-    found = variants(table)
-    if not found:
-        raise ValueError("table: no identity rows of an adapter; expected at least one evaluated adapter")
-    main = next((v for v in found if v.random_n), found[0])
-    alt = next((v for v in found if v.merge != main.merge and main.n_refs[-1] in v.n_refs), None)
-    return {name: variant for name, variant in (("main", main), ("alt", alt)) if variant}
-
-
-def best_lam(table: pd.DataFrame) -> float:
-    """The λ > 0 with the highest mean identity of `main` at its largest N, the smaller of two equals."""
-    main, rows = roles(table)["main"], usual(table)
-    rows = rows[rows["adapter"].isin(main.names) & (rows["n_refs"] == main.n_refs[-1])]
-    means = rows[(rows["metric"] == "identity") & (rows["lam"] > 0)].groupby("lam")["value"].mean()
-    if means.empty:
-        raise ValueError("table: the grid has no λ > 0; expected at least 0 and 1")
-    return float(means.idxmax())
+NO_SCORES = pd.Series(dtype=float)
 
 
 # ---- (a) more prompts --------------------------------------------------------------------------------------
 
 
+def answers(
+    table: pd.DataFrame,
+    scores: pd.DataFrame,
+    measured: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The frames of all questions by the names of their functions; measured: see `slots`, costs: see `each_n`."""
+    asked = (over_n, occlusion, tradeoff, merges, guidance, target_shown)
+    found = {question.__name__: question(table, scores) for question in asked}
+    return found | {"slots": slots(table, scores, measured), "each_n": each_n(table, scores, costs)}
+
+
 def over_n(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """A row an N of main: identity, its share of the way from the floor (λ = 0) to the ceiling of the autoencoder,
-    and the gain over the previous N.
+    and the gain over the previous N and over the smallest one (over_first).
 
-    Gain: main at N against main at the N before. Share: the same samples at λ = 0 and reconstructed, by person.
+    Gains: main at N against main at the other N. Share: the same samples at λ = 0 and reconstructed, by person.
     """
     main, rows, before = roles(table)["main"], [], None
+    first = scored(scores, main.names, f"n{main.n_refs[0]}")
     floor, ceiling = scored(scores, main.names, lam=0), _ceiling(scores)
     for n in main.n_refs:
         here = scored(scores, main.names, f"n{n}")
         row = {"n_refs": n} | values(table, main.names, f"n{n}", ["identity"])
-        gain = NOTHING if before is None else difference(here, before)
-        rows.append(row | _three("share", _share(here, floor, ceiling)) | _three("gain", gain))
+        gain, whole = (NOTHING, NOTHING) if before is None else (difference(here, before), difference(here, first))
+        rows.append(row | _three("share", _share(here, floor, ceiling)) | _three("gain", gain)
+                    | _three("over_first", whole))
         before = here
-    return _judged(_frame(rows, ["n_refs"], ["identity", "share", "gain"]))
+    return _judged(_frame(rows, ["n_refs"], ["identity", "share", "gain", "over_first"]))
 
 
 def _ceiling(scores: pd.DataFrame) -> pd.Series:
@@ -166,36 +78,49 @@ def _share(here: pd.Series, floor: pd.Series, ceiling: pd.Series) -> intervals.I
 
 
 def occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a variant, N and share of occluded prompts (per cent): identity and its difference to share 0.
+    """A row a variant, N and share of occluded prompts (per cent): identity, its difference to share 0, and excess,
+    what this difference has more than at the smallest N of the variant (above 0: occlusion costs less at N).
 
     Difference: the same adapters at the same N, the same prompts drawn with an occluder against without any.
     """
     rows, judged = [], set(zip(table["adapter"], table["cell"], strict=True))
-    for v in variants(table):
-        for n, share in product(v.n_refs, OCCLUDED):
-            cell, bare = f"n{n}-occluded{share}", f"n{n}-occluded0"
-            if any((name, cell) in judged for name in v.names):
-                paired = difference(scored(scores, v.names, cell), scored(scores, v.names, bare)) if share else NOTHING
-                row = v.settings | {"n_refs": n, "share": share} | values(table, v.names, cell, ["identity"])
-                rows.append(row | _three("difference", paired))
-    return _judged(_frame(rows, [*VARIANT, "n_refs", "share"], ["identity", "difference"]))
+    for v in find_variants(table):
+        counts = [n for n in v.n_refs if any((name, f"n{n}-occluded0") in judged for name in v.names)]
+        for n, share in product(counts, OCCLUDED):
+            lost = _lost(scores, v.names, n, share) if share else NO_SCORES
+            more = difference(lost, _lost(scores, v.names, counts[0], share)) if share and n > counts[0] else NOTHING
+            row = v.settings | {"n_refs": n, "share": share}
+            row |= values(table, v.names, f"n{n}-occluded{share}", ["identity"])
+            rows.append(row | _three("difference", mean(lost)) | _three("excess", more))
+    return _judged(_frame(rows, [*VARIANT, "n_refs", "share"], ["identity", "difference", "excess"]))
+
+
+def _lost(scores: pd.DataFrame, names: Sequence[str], n: int, share: int) -> pd.Series:
+    """Identity with this share of the prompts occluded minus that with none, of each sample."""
+    here, bare = (scored(scores, names, f"n{n}-occluded{each}") for each in (share, 0))
+    return here - bare
 
 
 # ---- (b) what the weight of the images costs ---------------------------------------------------------------
 
 
 def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row an N and λ of main: identity, kid, text; best_identity, best_kid, best_text mark the best λ of each N.
+    """A row an N and λ of main: identity, kid, fid, text, the differences of identity and text to λ = 1, and marks of
+    the best λ of each N: best_identity, best_kid, best_fid, best_text.
 
-    λ = 0 may be the best; of two equals the smaller one is.
+    λ = 0 may be the best; of two equals the smaller one is. Differences: the same samples, at this λ and at 1.
     """
     main, rows = roles(table)["main"], usual(table)
     rows = rows[rows["adapter"].isin(main.names)][["n_refs", "lam"]].drop_duplicates().sort_values(["n_refs", "lam"])
-    metrics = ["identity", "kid", "text"]
-    found = [{"n_refs": int(n), "lam": float(lam)} | values(table, main.names, f"n{n:g}", metrics, lam)
-             for n, lam in rows.to_numpy()]  # fmt: skip
-    frame = _frame(found, ["n_refs", "lam"], metrics)
-    marks = {f"best_{metric}": _best(frame, metric, -1 if metric == "kid" else 1) for metric in metrics}
+    metrics, found = ["identity", "kid", "fid", "text"], []
+    for n, lam in rows.to_numpy():
+        row = {"n_refs": int(n), "lam": float(lam)} | values(table, main.names, f"n{n:g}", metrics, lam)
+        for metric in SAMPLED:
+            here, at_one = (scored(scores, main.names, f"n{n:g}", at, metric) for at in (lam, 1))
+            row |= _three(f"{metric}_difference", NOTHING if lam == 1 else difference(here, at_one))
+        found.append(row)
+    frame = _frame(found, ["n_refs", "lam"], [*metrics, *(f"{metric}_difference" for metric in SAMPLED)])
+    marks = {f"best_{metric}": _best(frame, metric, -1 if metric in ("kid", "fid") else 1) for metric in metrics}
     return frame.assign(**marks)
 
 
@@ -209,19 +134,36 @@ def _best(frame: pd.DataFrame, metric: str, sign: int) -> pd.Series:
 
 def merges(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """A row a merge and kind of prompts ("own", "occluded0" …), of the variants that differ in the merge alone, at
-    their largest common N: identity, top1, kid, text, and the difference of identity to the merge `mean`.
+    their largest common N: identity, top1, kid, text, the difference of identity to the merge `mean`, and in rows of
+    occluded prompts excess, what this difference has more than with none occluded.
 
-    The largest group of such variants is taken. Difference: merge against `mean` with the same prompts.
+    The largest group of such variants is taken, and the seeds that all of them have. Difference: merge against `mean`
+    with the same prompts.
     """
     group, metrics = _widest(table, {"merge"}), ["identity", "top1", "kid", "text"]
-    n, mean = _common_n(group), next((v for v in group if v.merge == "mean"), None)
+    n, seeds = _common_n(group), set.intersection(*(set(v.seeds) for v in group)) if group else set()
+    runs = {v.merge: v.runs(seeds) for v in group} if n and seeds else {}
     rows = []
-    for kind, v in product(("own", *(f"occluded{share}" for share in OCCLUDED)), group if n else []):
-        cell = f"n{n}" if kind == "own" else f"n{n}-{kind}"
-        paired = NOTHING if mean in (None, v) else _between(scores, v, mean, cell)
-        row = {"merge": v.merge, "prompts": kind, "n_refs": n} | values(table, v.names, cell, metrics)
-        rows.append(row | _three("difference", paired))
-    return _judged(_frame(rows, ["merge", "prompts", "n_refs"], [*metrics, "difference"]))
+    for kind, (merge, names) in product(("own", *(f"occluded{share}" for share in OCCLUDED)), runs.items()):
+        row = {"merge": merge, "prompts": kind, "n_refs": n} | values(table, names, _prompted(n, kind), metrics)
+        if merge != "mean" and "mean" in runs:
+            better = _better(scores, names, runs["mean"], _prompted(n, kind))
+            bare = _better(scores, names, runs["mean"], _prompted(n, "occluded0"))
+            row |= _three("difference", mean(better))
+            row |= _three("excess", difference(better, bare) if kind in ("occluded50", "occluded100") else NOTHING)
+        rows.append(row)
+    return _judged(_frame(rows, ["merge", "prompts", "n_refs"], [*metrics, "difference", "excess"]))
+
+
+def _prompted(n: int, kind: str) -> str:
+    """Name of a cell."""
+    return f"n{n}" if kind == "own" else f"n{n}-{kind}"
+
+
+def _better(scores: pd.DataFrame, names: Sequence[str], others: Sequence[str], cell: str) -> pd.Series:
+    """Identity minus that of the other adapters, of each sample in the same cell."""
+    here, there = (scored(scores, runs, cell) for runs in (names, others))
+    return here - there
 
 
 # ---- (d) own or shared matrices, and the order of the prompts ----------------------------------------------
@@ -232,27 +174,31 @@ def slots(table: pd.DataFrame, scores: pd.DataFrame, measured: pd.DataFrame | No
 
     own_shared (in rows of own slots): against the same with shared ones. norm_given (in rows of sorted prompts):
     against the same in the order given. own_reversed: the same adapters shown the same prompts in reversed order.
-    A merge that has no second variant is left out. measured: columns adapter, cosine (of W'_p and W'_q) and
-    order_change (1 − cosine of what both orders give), averaged over the seeds; NaN where it has no such adapter.
+    A merge that has no second variant is left out. A merge that knows no order, with shared slots, is the same in any
+    order: it is the shared twin of both orders, and its own reversal is no question. measured: columns adapter, cosine
+    (of W'_p and W'_q), n_refs and order_change (1 − cosine of what both orders give at this N), averaged over the
+    seeds; NaN where it has no such adapter.
     """
     group, rows = _with_twins(table), []
     n, measures = _common_n(group), ["cosine", "order_change"]
-    measured = pd.DataFrame(columns=["adapter", *measures]) if measured is None else measured
+    measured = pd.DataFrame(columns=["adapter", "n_refs", *measures]) if measured is None else measured
     for v in group if n else []:
         row = v.settings | {"n_refs": n} | values(table, v.names, f"n{n}", ["identity"])
-        shared = _twin(group, v, slots="shared") if v.slots == "own" else None
+        shared = _shared_twin(group, v) if v.slots == "own" else None
         given = _twin(group, v, order="given") if v.order == "norm" else None
         turned = difference(scored(scores, v.names, f"n{n}"), scored(scores, v.names, f"n{n}-reversed"))
         row |= _three("own_shared", NOTHING if shared is None else _between(scores, v, shared, f"n{n}"))
         row |= _three("norm_given", NOTHING if given is None else _between(scores, v, given, f"n{n}"))
         row |= _three("own_reversed", turned)
-        rows.append(row | measured.loc[measured["adapter"].isin(v.names), measures].astype(float).mean().to_dict())
+        told = measured[measured["adapter"].isin(v.names)]
+        rows.append(row | {"cosine": told["cosine"].astype(float).mean(),
+                           "order_change": told.loc[told["n_refs"] == n, "order_change"].astype(float).mean()})
     return _frame(rows, [*VARIANT, "n_refs"], ["identity", "own_shared", "norm_given", "own_reversed"], measures)
 
 
 def _with_twins(table: pd.DataFrame) -> list[Variant]:
     """The largest group alike but for merge, slots and order, of merges that have several slots or orders."""
-    found = variants(table)
+    found = find_variants(table)
     groups = [[v for v in found if v.differs(one) <= {"merge", "slots", "order"}] for one in found]
     twins = lambda v, group: [u for u in group if u is not v and u.differs(v) <= {"slots", "order"}]  # noqa: E731
     group = max(([v for v in group if twins(v, group)] for group in groups), key=len, default=[])
@@ -262,6 +208,12 @@ def _with_twins(table: pd.DataFrame) -> list[Variant]:
 
 def _twin(group: Sequence[Variant], v: Variant, **changes: str) -> Variant | None:
     return next((u for u in group if u.settings == v.settings | changes), None)
+
+
+def _shared_twin(group: Sequence[Variant], v: Variant) -> Variant | None:
+    """The same with shared slots; in any order, where the merge knows none."""
+    anyhow = {"order": "given"} if v.merge in SYMMETRIC else {}
+    return _twin(group, v, slots="shared") or _twin(group, v, slots="shared", **anyhow)
 
 
 # ---- (e) one model for every N, or one for each ------------------------------------------------------------
@@ -274,7 +226,7 @@ def each_n(table: pd.DataFrame, scores: pd.DataFrame, costs: pd.DataFrame | None
     seconds, steps; random_seconds and fixed_seconds are of one training, the mean over these seeds.
     """
     main, rows = roles(table)["main"], []
-    for v in sorted(variants(table), key=lambda v: v.n_max):
+    for v in sorted(find_variants(table), key=lambda v: v.n_max):
         n, seeds = v.n_max, set(main.seeds) & set(v.seeds)
         if trained_for_one_n(v, main) and n in set(main.n_refs) & set(v.n_refs) and seeds:
             one, own, cell = main.runs(seeds), v.runs(seeds), f"n{n}"
@@ -298,19 +250,22 @@ def _seconds(costs: pd.DataFrame | None, names: Sequence[str]) -> float:
 
 
 def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a λ and w at the N with most values of w: identity, kid, text of the runs of main judged at several w.
+    """A row a λ and w at the N with most values of w: identity, kid, text of the runs of main judged at several w, and
+    the differences of identity and text to the w of the usual cells.
 
-    The w of the usual cell is one of them; a λ that has one w alone is left out.
+    The w of the usual cell is one of them; a λ that has one w alone is left out. Differences: the same samples at the
+    same λ.
     """
     rows, metrics = _at_several_w(table), ["identity", "kid", "text"]
     found = []
-    for (lam, w), cell in rows.groupby(["lam", "guidance"]):
-        means = cell.groupby("metric")[["value", "low", "high"]].mean().reindex(metrics).to_numpy(float)
-        row = {"guidance": float(w), "lam": float(lam), "n_refs": int(cell["n_refs"].iloc[0])}
-        for metric, three in zip(metrics, means, strict=True):
-            row |= _three(metric, three)
+    for (lam, w, cell, n), judged in rows.groupby(["lam", "guidance", "cell", "n_refs"]):
+        names = judged["adapter"].unique()
+        row = {"guidance": float(w), "lam": float(lam), "n_refs": int(n)} | values(table, names, cell, metrics, lam)
+        for metric in SAMPLED:
+            here, plain = (scored(scores, names, at, lam, metric) for at in (cell, f"n{n:g}"))
+            row |= _three(f"{metric}_difference", NOTHING if cell == f"n{n:g}" else difference(here, plain))
         found.append(row)
-    return _frame(found, ["guidance", "lam", "n_refs"], metrics)
+    return _frame(found, ["guidance", "lam", "n_refs"], [*metrics, *(f"{metric}_difference" for metric in SAMPLED)])
 
 
 def _at_several_w(table: pd.DataFrame) -> pd.DataFrame:
@@ -349,7 +304,7 @@ def target_shown(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_and_left_out(table: pd.DataFrame) -> tuple[Variant, Variant] | tuple[None, None]:
-    found = variants(table)
+    found = find_variants(table)
     pairs = [(a, b) for a in found for b in found if a.target == "shown" and a.differs(b) == {"target"}]
     return pairs[0] if pairs else (None, None)
 
@@ -387,6 +342,12 @@ def difference(a: pd.Series, b: pd.Series) -> intervals.Interval:
     return intervals.paired(both["a"], both["b"], both.index.get_level_values("person")) if len(both) else NOTHING
 
 
+def mean(x: pd.Series) -> intervals.Interval:
+    """Mean over (seed, person, sample) with its interval over people; NaN without any."""
+    x = x.dropna()
+    return intervals.bootstrap(x, x.index.get_level_values("person")) if len(x) else NOTHING
+
+
 def _between(scores: pd.DataFrame, a: Variant, b: Variant, cell: str, metric: str = "identity") -> intervals.Interval:
     """Variant a − variant b in the same cell."""
     return difference(*(scored(scores, v.names, cell, metric=metric) for v in (a, b)))
@@ -402,7 +363,7 @@ def _at(rows: pd.DataFrame, names: Sequence[str], lam: float) -> pd.DataFrame:
 
 def _widest(table: pd.DataFrame, axes: set[str]) -> list[Variant]:
     """The largest group of variants that differ in `axes` alone, the first of equals; none if nothing differs."""
-    found = variants(table)
+    found = find_variants(table)
     group = max(([v for v in found if v.differs(one) <= axes] for one in found), key=len, default=[])
     return group if len(group) > 1 else []
 

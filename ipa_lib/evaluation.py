@@ -1,7 +1,7 @@
 """From what the judges say about one cell of the grid to rows of the tidy table and scores of single samples.
 
-A cell is one (adapter, n_refs, λ) with its S samples; the references (real pictures, reconstructions, another
-person's prompts) are cells like any other, judged against the same `Reference`: all rows are comparable.
+A cell is one (adapter, n_refs, prompts, w, λ) with its S samples; the references (real pictures, reconstructions,
+another person's prompts) are cells like any other, judged against the same `Reference`: all rows are comparable.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Pictures are uint8 [M,H,W,3] in memory and float [B,3,H,W] in −1…1 at a netw
 step; `02_train_base.ipynb` drives it through `training.fit`. Weights are stored in float16 and loaded as float32.
 """
 import copy
+import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from .paths import atomic
-from .training import Legs, denoising_loss, fit, step_generator
+from .training import Checkpoint, denoising_loss, fit, step_generator
 
 SIZE = 64              # side of a picture, pixels
 LATENT_CHANNELS = 4    # of 16 × 16 latents: 8 × 8 lose the mouth
@@ -38,6 +38,7 @@ TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
 MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
+VAE_LOSS = {"kl_weight": 1e-6, "edge_weight": 1.0, "perceptual_weight": 0.4}
 
 
 # --- the networks -------------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def perceptual_error(encoder: CLIPVisionModelWithProjection, a: torch.Tensor, b:
 
 
 def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torch.Tensor, generator: torch.Generator,
-             kl_weight: float = 1e-6, edge_weight: float = 1.0, perceptual_weight: float = 0.4) -> torch.Tensor:
+             kl_weight: float, edge_weight: float, perceptual_weight: float) -> torch.Tensor:
     """Absolute error of pixels and of edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -196,7 +197,7 @@ class ExponentialAverage:
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
 
 def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictures: np.ndarray, steps: int,
-              batch_size: int, seed: int, legs: Legs | None = None) -> Iterator[dict]:
+              batch_size: int, seed: int, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
     """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation.
 
     The frozen image `encoder` says what matters in a picture beside its pixels.
@@ -207,9 +208,9 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
         with half_precision():
-            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator)
+            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, **VAE_LOSS)
 
-    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, legs=legs)
+    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, checkpoint=checkpoint)
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
 
 
@@ -221,7 +222,7 @@ def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
 
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
                     rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
-                    attributes: torch.Tensor | None = None, legs: Legs | None = None) -> Iterator[dict]:
+                    attributes: torch.Tensor | None = None, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
     """Streams a network that knows people apart: `people` × 4 pictures a step, contrastive over persons.
 
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
@@ -238,13 +239,13 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
             return loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
 
     yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
-                   legs=legs, also=[b for m in modules for b in m.buffers()])
+                   checkpoint=checkpoint, also=[b for m in modules for b in m.buffers()])
     for module in modules:
         module.eval()
 
 
 def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
-                attributes: torch.Tensor, steps: int, batch_size: int, seed: int, legs: Legs | None = None,
+                attributes: torch.Tensor, steps: int, batch_size: int, seed: int, checkpoint: Checkpoint | None = None,
                 ) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
     def loss_at(step: int) -> torch.Tensor:
@@ -254,14 +255,14 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
             logits = judge(to_input(pictures[rows.numpy()], generator)).logits
         return judge_loss(logits, kinds[rows], attributes[rows])
 
-    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, legs=legs,
+    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, checkpoint=checkpoint,
                    also=list(judge.buffers()))
     judge.eval()
 
 
 def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
-               drop_text: float = 0.1, legs: Legs | None = None) -> Iterator[dict]:
+               drop_text: float = 0.1, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
     """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
     One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability
@@ -279,7 +280,8 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         return denoising_loss(unet, scheduler, latents[rows], text, generator)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
-    yield from fit(parameters, loss_at, steps, lr=1e-3, legs=legs, also=average.average, after_step=average.update)
+    yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,
+                   after_step=average.update)
     average.copy_to_modules()
     unet.eval(), text_encoder.eval()
 
@@ -293,24 +295,32 @@ def half_precision() -> torch.autocast:
 
 def finish(models: dict[str, torch.nn.Module], folder: Path, training: Callable[..., Iterator[dict]], recipe: dict,
            train: bool = True) -> pd.DataFrame:
-    """Runs `training(legs=…)` to its end and saves each of `models` (name -> module) as float16 in `folder/name`.
+    """Runs `training(checkpoint=…)` to its end and saves each of `models` (name -> module) as float16 in `folder/name`.
 
-    A part that is there by the very same `recipe` is left as it is, and with `train=False` so is any other; one that
-    was interrupted goes on. Returns the log {step, loss, lr}, thinned to 200 rows; empty where nothing is known.
+    A part of the same architecture that is there by the very same `recipe` is left as it is, and with `train=False` so
+    is any other; one that was interrupted goes on. Returns the log {step, loss, lr}, thinned to 200 rows; empty where
+    nothing is known.
     """
     recipe_file = folder / f"{next(iter(models))}.json"
+    recipe = recipe | {"architecture": architecture(*models.values())}
     made = json.loads(recipe_file.read_text()) if recipe_file.is_file() else {"log": []}
     if not train or all(made.get(key) == value for key, value in recipe.items()):
         return pd.DataFrame(made["log"])
-    start, legs = time.monotonic(), Legs(recipe_file.with_suffix(".state"), recipe)
-    log = list(tqdm(training(legs=legs), total=recipe["steps"], desc=recipe_file.stem, mininterval=5))
+    checkpoint = Checkpoint(recipe_file.with_suffix(".state"), recipe)
+    log = list(tqdm(training(checkpoint=checkpoint), total=recipe["steps"], desc=recipe_file.stem, mininterval=5))
     for name, model in models.items():
         save_part(model, folder / name)
-    made = recipe | {"seconds": round(time.monotonic() - start), "log": log[:: max(1, len(log) // 200)]}
+    made = recipe | {"seconds": round(checkpoint.seconds), "log": log[:: max(1, len(log) // 200)]}
     with atomic(recipe_file) as file:
         file.write_text(json.dumps(made, indent=None))
-    legs.end()
+    checkpoint.remove()
     return pd.DataFrame(made["log"])
+
+
+def architecture(*modules: torch.nn.Module) -> str:
+    """Digest of the names and shapes of all weights."""
+    shapes = [(name, *weight.shape) for module in modules for name, weight in module.state_dict().items()]
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()
 
 
 def save_part(model: torch.nn.Module, folder: Path) -> None:

@@ -20,8 +20,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from .ablations import usual
 from .plots import CM, DPI, WIDTH, at_lam, number, styled, tex_number
+from .variants import usual
 
 TIE = 0.001  # shares of attention that differ by less count as equal
 

@@ -3,7 +3,7 @@
 One function a figure: its name is the stem of the file and of the LaTeX label. A figure is drawn at its final
 width and included unscaled, so the font sizes here are those on the page. Colour is N in every figure, line
 style and marker tell the rest apart: adapters, kinds of prompts, λ. What is shown of the table are its usual cells
-(`ablations.usual`), but for the figures of side questions; those say so in a word where the grid has no answer.
+(`variants.usual`), but for the figures of side questions; those say so in a word where the grid has no answer.
 Figures that show pictures are in `pictures`.
 """
 
@@ -24,9 +24,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import ablations
-from .ablations import MERGE_NAMES, REFERENCES, SCALES, Variant, usual
+from . import ablations, variants
+from .ablations import SCALES
 from .paths import ROOT, atomic
+from .variants import MERGE_NAMES, REFERENCES, Variant, usual
 
 CM = 1 / 2.54  # inches in a centimetre
 WIDTH = 16.5  # cm, the text width of paper/preprint.sty
@@ -148,7 +149,7 @@ def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
 def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
     """One line per N of main, or of both variants of a small grid: mean over seeds, people's interval as a band, every
     seed a dot."""
-    found, main = ablations.variants(table), ablations.roles(table)["main"]
+    found, main = variants.find_variants(table), variants.roles(table)["main"]
     shown = found if len(found) <= 2 else [main]
     for v, style in zip(shown, STYLES):  # noqa: B905 more styles than variants
         for n, cell in _of(_samples(table, metric), v).groupby("n_refs"):
@@ -210,7 +211,7 @@ def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
 def _series_over_n(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Main, its counterparts each trained for one N (one series, each at that N), those with another range of random
     n; in a small grid also the other variant, whatever it is."""
-    found, main = ablations.variants(table), ablations.roles(table)["main"]
+    found, main = variants.find_variants(table), variants.roles(table)["main"]
     fixed = [v for v in found if ablations.trained_for_one_n(v, main)]
     near = [v for v in found if v.differs(main) <= {"n_max", "random_n"} or len(found) <= 2]
     yield variant_name(main), _of(rows, main)
@@ -235,7 +236,7 @@ def _points(
 @styled
 def identity_of_adapters(table: pd.DataFrame) -> Figure:
     """Identity of every adapter at its largest N and λ = 1, a row a variant, with both floors; every seed a dot."""
-    found = ablations.variants(table)
+    found = variants.find_variants(table)
     fig, ax = _panels(1, height=2.6 + 0.5 * len(found))
     rows = _scaled(at_lam(_samples(table, "identity"), 1.0), "identity")
     for place, v in enumerate(found):
@@ -263,8 +264,8 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
     The second panel is left out where fewer than two merges were shown occluded prompts.
     """
-    main, merges = ablations.roles(table)["main"], ablations.merges(table, scores)
-    frame = ablations.of_variant(ablations.occlusion(table, scores), main)
+    main, merges = variants.roles(table)["main"], ablations.merges(table, scores)
+    frame = variants.of_variant(ablations.occlusion(table, scores), main)
     merges = merges[merges["prompts"].str.startswith("occluded")]
     panels = [draw for draw, rows in ((_occlusion_over_n, frame), (_occlusion_of_merges, merges)) if len(rows)]
     if not panels:
@@ -353,20 +354,20 @@ def _ceiling_markers(ax: Axes, table: pd.DataFrame, metric: str, reached: pd.Ser
 
 @styled
 def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Identity and KID of main over the guidance w at one N, a line a λ, the paler the smaller."""
+    """Identity, KID and text of main over the guidance w at one N, a line a λ, the paler the smaller."""
     frame = ablations.guidance(table, scores)
     if frame.empty:
         return _nothing()
-    fig, axes = _panels(2, height=7.0)
+    fig, axes = _panels(3, height=6.4)
     n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
-    for ax, metric in zip(axes, ("identity", "kid"), strict=True):
-        for (lam, rows), tone, style in zip(frame.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
-            ax.plot(rows["guidance"], rows[metric], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
-            ax.fill_between(rows["guidance"], rows[f"{metric}_low"], rows[f"{metric}_high"], color=tone, alpha=0.15,
-                            linewidth=0)  # fmt: skip
+    for ax, metric in zip(axes, ("identity", "kid", "text"), strict=True):
+        mean = _scaled(_as_value(frame, metric), metric)
+        for (lam, rows), tone, style in zip(mean.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
+            ax.plot(rows["guidance"], rows["value"], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
+            ax.fill_between(rows["guidance"], rows["low"], rows["high"], color=tone, alpha=0.15, linewidth=0)
         ax.set_xticks(sorted(frame["guidance"].unique()))
-        ax.set_title(f"$N = {n}$, {_judged(table, metric)}")
+        ax.set_title(_judged(table, metric).replace(", ", ",\n"))
         _label(ax, "коэффициент усиления $w$", LABELS[metric])
     return _with_legend(fig, columns=5)
 
@@ -500,8 +501,8 @@ def _samples(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows[~rows["adapter"].isin(REFERENCES)]
 
 
-def _of(rows: pd.DataFrame, *variants: Variant) -> pd.DataFrame:
-    return rows[rows["adapter"].isin([name for v in variants for name in v.names])]
+def _of(rows: pd.DataFrame, *those: Variant) -> pd.DataFrame:
+    return rows[rows["adapter"].isin([name for v in those for name in v.names])]
 
 
 def at_lam(rows: pd.DataFrame, lam: float) -> pd.DataFrame:
@@ -519,7 +520,7 @@ def _scaled(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _judged(table: pd.DataFrame, metric: str) -> str:
     """'mini attribute judge, 200 изображений': no score without its network and count."""
-    rows = _of(_samples(table, metric), ablations.roles(table)["main"])
+    rows = _of(_samples(table, metric), variants.roles(table)["main"])
     judges = ", ".join(map(str, rows["judge"].dropna().unique()))
     counts = rows["count"].dropna().astype(int)
     count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"

@@ -1,8 +1,8 @@
 """Numbers and table rows of the paper: rounded once, here, and named by role, not by run.
 
-`main` and `alt` are those of `ablations.roles`; numbers of them, of the references and of the grid are of usual cells
-(`ablations.usual`), those of the side questions come from the frames of `ablations`. The text is LaTeX in Russian:
-a decimal comma and [low; high] for an interval.
+`main` and `alt` are those of `variants.roles`; numbers of them, of the references and of the grid are of usual cells
+(`variants.usual`), those of the questions come from the frames of `ablations`. Over several seeds a value and the ends
+of its interval are means. The text is LaTeX in Russian: a decimal comma and [low; high] for an interval.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from . import ablations
-from .ablations import MERGE_NAMES, REFERENCES, SCALES, Variant, best_lam, roles, usual
-from .paths import atomic
+from .ablations import SCALES
+from .paths import PUBLISHED, atomic
+from .variants import MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual
 
 DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "share": 1, "is": 2}  # else three significant digits
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
@@ -52,6 +53,7 @@ FACTS = {  # what the text says of data and settings besides the table; labels o
     "people_judges": "людей в обучении сетей-судей",
     "feature_dim": "ширина признаков для FID и KID",
     "is_classes": "классов для IS",
+    "device": "вычислительное устройство",
 }
 
 
@@ -62,26 +64,30 @@ def numbers(
     table: pd.DataFrame,
     scores: pd.DataFrame,
     facts: Mapping[str, object],
-    measured: pd.DataFrame | None = None,
-    costs: pd.DataFrame | None = None,
+    answers: Mapping[str, pd.DataFrame],
 ) -> dict[str, str]:
-    """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; measured, costs: see `ablations`.
+    """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; answers: `ablations.answers`.
 
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
-    Settings: grid/<name>, judge/<metric>, count/<metric>, fact/<name>.
+    Settings: grid/<name>, judge/<metric>, count/<metric>, fact/<name>; grid/reduced, the profile, but for the
+    preprint's own.
 
-    Keys of the side questions, only where the grid answers them; …/difference comes with the words …/verdict:
-    (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous and range/n<N>/verdict,
-        occlusion/n<N>/<share of prompts>/identity|difference of main
-    (b) best/n<N>/lam-identity|lam-kid|lam-text
-    (c) merge/n, merge/best (its label), merge/<merge>/label|identity|top1|kid|text|difference, and the same but the
-        label at merge/<merge>/occluded0|occluded50|occluded100/…
+    Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict:
+    (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous, range/n<N>/verdict, range/n<N>/over-first/…,
+        occlusion/n<N>/<share of prompts>/identity|difference|excess/difference of main
+    (b) best/n<N>/lam-identity|lam-kid|lam-fid|lam-text, and where it is not 1 what it has more than λ = 1:
+        best/n<N>/identity|text/difference
+    (c) merge/n, merge/higher|lower|same (labels of those with more identity than the mean, less, neither),
+        merge/<merge>/label|identity|top1|kid|text|difference, and the same but the label at
+        merge/<merge>/occluded0|occluded50|occluded100/…, there also excess/difference
     (d) slots/n, slots/<merge>/own-shared/difference (prompts in the order given), slots/<merge>/norm-given/difference
-        (own slots), slots/<merge>/<slots>-<order>/identity|cosine|order-change|reversed/difference
+        (own slots), slots/<merge>/sorted-shared/difference, slots/<merge>/<slots>-<order>/identity|cosine|order-change|
+        reversed/difference
     (e) each/n<N>/random|fixed|difference, each/seconds-random|seconds-fixed (one training, all of them)
-    (f) guidance/n, guidance/w<w>/lam<λ>/identity|kid|text, the best w at λ = 1: guidance/best-identity|-kid|-text
+    (f) guidance/n, guidance/w<w>/lam<λ>/identity|kid|text, the best w at λ = 1: guidance/best-identity|-kid|-text, and
+        where it is not the usual one what it has more: guidance/best-identity|best-text/identity|text/difference
     (g) shown/n<N>/identity|copying|excess, of the target left out shown/n<N>/left-out/…, and
         shown/n<N>/identity|copying|excess/difference; shown/n, the largest N at which both were judged
     n<N> is also nmin and nmax, the smallest and the largest N of the question.
@@ -97,7 +103,7 @@ def numbers(
         **_references(plain, found["main"]),
         **_contrasts(plain, usual(scores), found),
         **_grid(plain, usual(scores), found),
-        **_side_questions(table, scores, measured, costs),
+        **_questions(answers, found["main"]),
         **{f"fact/{name}": _fact(value) for name, value in facts.items()},
     }
 
@@ -151,29 +157,43 @@ def gather(parts: Sequence[str | Path], path: str | Path) -> Path:
     return Path(path)
 
 
-# ---- rows of the side questions: of a frame of `ablations`, none of an empty one ----------------------------
+# ---- rows of the questions: of a frame of `ablations`, none of an empty one ---------------------------------
+
+
+def question_rows(answers: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Stem of a table of the paper -> its rows, none where the grid does not answer the question."""
+    return {
+        "over_n": over_n_rows(answers["over_n"]),
+        "best_lam": best_lam_rows(answers["tradeoff"]),
+        "merges": merge_rows(answers["merges"]),
+        "slots": slot_rows(answers["slots"]),
+        "each_n": each_n_rows(answers["each_n"]),
+        "shown": shown_rows(answers["target_shown"]),
+    }
 
 
 def over_n_rows(over_n: pd.DataFrame) -> list[str]:
-    """Columns: N, identity, share of the range in per cent, gain over the previous N."""
-    return [_line(f"$N={row['n_refs']}$", _pair(row, "identity"), _pair(row, "share", "share"), _pair(row, "gain"))
+    """Columns: N, identity, share of the range in per cent, gain over the previous N and over the smallest."""
+    return [_line(f"$N={row['n_refs']}$", _pair(row, "identity"), _pair(row, "share", "share"),
+                  *(_pair(row, name) for name in ("gain", "over_first")))
             for row in _records(over_n)]  # fmt: skip
 
 
-def question_rows(
-    table: pd.DataFrame,
-    scores: pd.DataFrame,
-    measured: pd.DataFrame | None = None,
-    costs: pd.DataFrame | None = None,
-) -> dict[str, list[str]]:
-    """Stem of a table of the paper -> its rows, none where the grid does not answer the question."""
-    return {
-        "over_n": over_n_rows(ablations.over_n(table, scores)),
-        "merges": merge_rows(ablations.merges(table, scores)),
-        "slots": slot_rows(ablations.slots(table, scores, measured)),
-        "each_n": each_n_rows(ablations.each_n(table, scores, costs)),
-        "shown": shown_rows(ablations.target_shown(table, scores)),
-    }
+def best_lam_rows(tradeoff: pd.DataFrame) -> list[str]:
+    """Columns: N, the best λ for identity and its gain over λ = 1, the best λ for KID and for FID, the best λ for the
+    text and its gain over λ = 1 in percentage points."""
+    rows = []
+    for n, _ in tradeoff.groupby("n_refs"):
+        best = {metric: _best_row(tradeoff, n, metric) for metric in ("identity", "kid", "fid", "text")}
+        lam = {metric: ("--" if row is None else _fact(row["lam"]), "") for metric, row in best.items()}
+        gain = {metric: _pair(best[metric] or {}, f"{metric}_difference", metric) for metric in ("identity", "text")}
+        columns = (lam["identity"], gain["identity"], lam["kid"], lam["fid"], lam["text"], gain["text"])
+        rows.append(_line(f"$N={n}$", *columns))
+    return rows
+
+
+def _best_row(tradeoff: pd.DataFrame, n: int, metric: str) -> dict | None:
+    return next(iter(_records(tradeoff[(tradeoff["n_refs"] == n) & tradeoff[f"best_{metric}"]])), None)
 
 
 def merge_rows(merges: pd.DataFrame) -> list[str]:
@@ -205,9 +225,9 @@ def each_n_rows(each_n: pd.DataFrame) -> list[str]:
 
 
 def shown_rows(target_shown: pd.DataFrame) -> list[str]:
-    """Columns: N, where the target is in training, identity, copying, excess, and the differences shown − left out of
-    identity and of copying."""
-    quantities = ("identity", "copying", "excess", "identity_difference", "copying_difference")
+    """Columns: N, where the target is in training, identity, copying, and the differences shown − left out of identity,
+    of copying and of the excess of copying over identity."""
+    quantities = ("identity", "copying", "identity_difference", "copying_difference", "excess_difference")
     return [_line(f"$N={row['n_refs']}$", (TARGET_NAMES[row["target"]], ""), *(_pair(row, name) for name in quantities))
             for row in _records(target_shown)]  # fmt: skip
 
@@ -372,20 +392,20 @@ def verdict(low: float, high: float) -> str:
     return "ниже, чем" if high < 0 else "не отличается значимо от значения"
 
 
-# ---- side questions ----------------------------------------------------------------------------------------
+# ---- questions ---------------------------------------------------------------------------------------------
 
 
-def _side_questions(table, scores, measured, costs) -> dict[str, str]:
+def _questions(answers: Mapping[str, pd.DataFrame], main: Variant) -> dict[str, str]:
     """The keys of (a) to (g), see `numbers`; a number that the grid does not give has none."""
     return {
-        **_of_over_n(ablations.over_n(table, scores)),
-        **_of_occlusion(ablations.of_variant(ablations.occlusion(table, scores), roles(table)["main"])),
-        **_of_tradeoff(ablations.tradeoff(table, scores)),
-        **_of_merges(ablations.merges(table, scores)),
-        **_of_slots(ablations.slots(table, scores, measured)),
-        **_of_each_n(ablations.each_n(table, scores, costs)),
-        **_of_guidance(ablations.guidance(table, scores)),
-        **_of_target_shown(ablations.target_shown(table, scores)),
+        **_of_over_n(answers["over_n"]),
+        **_of_occlusion(of_variant(answers["occlusion"], main)),
+        **_of_tradeoff(answers["tradeoff"]),
+        **_of_merges(answers["merges"]),
+        **_of_slots(answers["slots"]),
+        **_of_each_n(answers["each_n"]),
+        **_of_guidance(answers["guidance"]),
+        **_of_target_shown(answers["target_shown"]),
     }
 
 
@@ -394,6 +414,7 @@ def _of_over_n(frame: pd.DataFrame) -> dict[str, str]:
     for n, row in _by_n(frame):
         found |= _quantity(f"range/{n}/share", row, "share", "share")
         found |= _quantity(f"range/{n}/gain-over-previous", row, "gain") | _verdict(f"range/{n}/verdict", row, "gain")
+        found |= _difference(f"range/{n}/over-first", row, "over_first")
     return found
 
 
@@ -403,27 +424,34 @@ def _of_occlusion(frame: pd.DataFrame) -> dict[str, str]:
     for n, row in _by_n(frame):
         place = f"occlusion/{n}/{row['share']}"
         found |= _quantity(f"{place}/identity", row, "identity") | _difference(place, row)
+        found |= _difference(f"{place}/excess", row, "excess")
     return found
 
 
 def _of_tradeoff(frame: pd.DataFrame) -> dict[str, str]:
-    rows = product(_by_n(frame), ("identity", "kid", "text"))
-    return {f"best/{n}/lam-{name}": _fact(row["lam"]) for (n, row), name in rows if row[f"best_{name}"]}
+    found = {}
+    for (n, row), name in product(_by_n(frame), ("identity", "kid", "fid", "text")):
+        if row[f"best_{name}"]:
+            found[f"best/{n}/lam-{name}"] = _fact(row["lam"])
+            if name in ablations.SAMPLED:
+                found |= _difference(f"best/{n}/{name}", row, f"{name}_difference", name)
+    return found
 
 
 def _of_merges(frame: pd.DataFrame) -> dict[str, str]:
-    if frame.empty:
-        return {}
-    own = frame[frame["prompts"] == "own"]
-    best = own.loc[own["identity"].idxmax(), "merge"]
-    found = {"merge/n": str(frame["n_refs"].iloc[0]), "merge/best": _merge_name(best)}
+    found = {"merge/n": str(frame["n_refs"].iloc[0])} if len(frame) else {}
+    for name, against in (("higher", 1), ("lower", -1), ("same", 0)):
+        judged = frame[(frame["prompts"] == "own") & frame["difference"].notna()]
+        sign = np.sign(judged["difference_low"]).where(judged["difference_low"] * judged["difference_high"] > 0, 0)
+        labels = [_merge_name(merge) for merge in judged.loc[sign == against, "merge"]]
+        found |= {f"merge/{name}": ", ".join(labels)} if labels else {}
     for row in _records(frame):
         name = f"merge/{row['merge']}"
         place = name if row["prompts"] == "own" else f"{name}/{row['prompts']}"
         found[f"{name}/label"] = _merge_name(row["merge"])
         for metric in ("identity", "top1", "kid", "text"):
             found |= _quantity(f"{place}/{metric}", row, metric, metric)
-        found |= _difference(place, row)
+        found |= _difference(place, row) | _difference(f"{place}/excess", row, "excess")
     return found
 
 
@@ -437,6 +465,8 @@ def _of_slots(frame: pd.DataFrame) -> dict[str, str]:
             found |= _difference(f"{merge}/own-shared", row, "own_shared")
         if row["slots"] == "own":
             found |= _difference(f"{merge}/norm-given", row, "norm_given")
+        if row["order"] == "norm":
+            found |= _difference(f"{merge}/sorted-shared", row, "own_shared")
         measures = {"cosine": row["cosine"], "order-change": row["order_change"]}
         found |= {f"{place}/{name}": _rounded(x, 3) for name, x in measures.items() if np.isfinite(x)}
     return found
@@ -458,7 +488,12 @@ def _of_guidance(frame: pd.DataFrame) -> dict[str, str]:
     at_one = frame[np.isclose(frame["lam"].astype(float), 1)].set_index("guidance")
     for metric, sign in (("identity", 1), ("kid", -1), ("text", 1)):
         judged = (sign * at_one[metric]).dropna()
-        found |= {f"guidance/best-{metric}": _fact(judged.idxmax())} if len(judged) else {}
+        if len(judged):
+            best = judged.idxmax()
+            found[f"guidance/best-{metric}"] = _fact(best)
+            for name in ablations.SAMPLED:
+                row = at_one.loc[best].to_dict()
+                found |= _difference(f"guidance/best-{metric}/{name}", row, f"{name}_difference", name)
     return found
 
 
@@ -488,8 +523,8 @@ def _quantity(key: str, row: Mapping, name: str, metric: str = "identity") -> di
     return _keys(key, metric, *_values_of(row, name)) if np.isfinite(row[name]) else {}
 
 
-def _difference(place: str, row: Mapping, name: str = "difference") -> dict[str, str]:
-    return _quantity(f"{place}/difference", row, name) | _verdict(f"{place}/verdict", row, name)
+def _difference(place: str, row: Mapping, name: str = "difference", metric: str = "identity") -> dict[str, str]:
+    return _quantity(f"{place}/difference", row, name, metric) | _verdict(f"{place}/verdict", row, name)
 
 
 def _verdict(key: str, row: Mapping, name: str) -> dict[str, str]:
@@ -502,7 +537,8 @@ def _verdict(key: str, row: Mapping, name: str) -> dict[str, str]:
 def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant]) -> dict[str, str]:
     main = found["main"]
     rows = table[~table["adapter"].isin(REFERENCES)]
-    lams = sorted({float(lam) for lam in rows["lam"].dropna()})
+    lams = sorted(rows.loc[rows["adapter"].isin(main.names), "lam"].dropna().astype(float).unique())
+    others = {len(v.names) for v in find_variants(table) if v.differs(main)} or {len(main.names)}
     cell = scores[scores["adapter"].eq(main.names[0]) & scores["n_refs"].eq(main.n_refs[-1])]
     cell = cell[np.isclose(cell["lam"].astype(float), 1)]
     values = {
@@ -514,11 +550,13 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         "grid/lambest": _fact(best_lam(table)),
         "grid/guidance": ", ".join(_fact(w) for w in sorted(rows["guidance"].dropna().unique())),
         "grid/seeds": str(len(main.names)),
+        "grid/seeds-others": "--".join(map(str, sorted({min(others), max(others)}))),
         "grid/adapters": str(rows["adapter"].nunique()),
         "grid/people": _fact(cell["person"].nunique()),
         "grid/samples": _fact(len(cell)),
-        "grid/cells": _fact(len(rows[["adapter", "n_refs", "lam"]].drop_duplicates())),
     }
+    if (profiles := set(rows["profile"]) - {PUBLISHED}):
+        values["grid/reduced"] = ", ".join(tex(name) for name in sorted(profiles))
     for metric, named in rows.groupby("metric"):
         values[f"judge/{metric}"] = ", ".join(tex(str(name)) for name in named["judge"].dropna().unique())
         counts = named["count"].dropna().astype(int)

@@ -145,9 +145,9 @@ def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
 
 
 def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
-    """What trainings cost, from their provenance.json: CSV with columns adapter, seconds [s of wall time], steps."""
+    """What trainings cost, from their provenance.json: CSV with columns adapter, seconds [s of training], steps."""
     runs = {Path(file).parent.name: json.loads(Path(file).read_text()) for file in files}
-    rows = [f"{name},{run['wall_time']},{run['train_steps']}\n" for name, run in runs.items()]
+    rows = [f"{name},{run['train_seconds']},{run['train_steps']}\n" for name, run in runs.items()]
     with atomic(path) as temporary:
         temporary.write_text("".join(["adapter,seconds,steps\n", *rows]))
 

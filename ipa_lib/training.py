@@ -2,8 +2,9 @@
 
 Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
 """
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -30,39 +31,49 @@ def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
     return factor
 
 
-@dataclass(frozen=True)
-class Legs:
+@dataclass
+class Checkpoint:
     """Where a training keeps its state every so many steps, so that one that was interrupted goes on from there."""
     path: Path
     recipe: dict  # of JSON's kinds; a state by another recipe is not taken up
     every: int = 200
+    began: float = field(default_factory=time.monotonic, init=False)
 
     def load(self) -> dict:
         """The state of a training by this recipe; empty where there is none."""
         if not self.path.is_file():
             return {}
         state = torch.load(self.path, map_location="cpu", weights_only=True)
-        return state if state["recipe"] == self.recipe else {}
+        if state["recipe"] != self.recipe:
+            return {}
+        self.began = time.monotonic() - state["seconds"]
+        return state
 
     def save(self, **state) -> None:
         """Keep the state; a crash leaves the one before."""
         with atomic(self.path) as file:
-            torch.save({"recipe": self.recipe, **state}, file)
+            torch.save({"recipe": self.recipe, "seconds": self.seconds, **state}, file)
 
-    def end(self) -> None:
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training, what was kept of its earlier runs included."""
+        return time.monotonic() - self.began
+
+    def remove(self) -> None:
         """Forget the state, once what was trained is saved."""
         self.path.unlink(missing_ok=True)
 
 
 def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch.Tensor], steps: int, lr: float,
-        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None, legs: Legs | None = None,
-        also: Sequence[torch.Tensor] = (), after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
+        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None,
+        checkpoint: Checkpoint | None = None, also: Sequence[torch.Tensor] = (),
+        after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
     A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` returns the scalar loss of that
-    step; `after_step(step)` is called when it is made. With `legs` an interrupted training goes on where its state was
-    kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one; records of the earlier
-    steps, and what the caller has added to them, come again.
+    step; `after_step(step)` is called when it is made. With `checkpoint` an interrupted training goes on where its
+    state was kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one; records of the
+    earlier steps, and what the caller has added to them, come again.
     Raises FloatingPointError naming the step when the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
@@ -70,12 +81,12 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     schedule = LambdaLR(optimizer, warmup_cosine(steps, warmup=min(100, steps // 10 + 1)))
     optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    records = _take_up(legs, [*parameters, *also], optimizer, schedule)
+    records = _restore(checkpoint, [*parameters, *also], optimizer, schedule)
     yield from records
     for step in range(len(records), steps):
-        if legs and step and step % legs.every == 0:
-            legs.save(tensors=[t.detach() for t in (*parameters, *also)], optimizer=optimizer.state_dict(),
-                      schedule=schedule.state_dict(), records=records)
+        if checkpoint and step and step % checkpoint.every == 0:
+            checkpoint.save(tensors=[t.detach() for t in (*parameters, *also)], optimizer=optimizer.state_dict(),
+                            schedule=schedule.state_dict(), records=records)
         loss = loss_at(step)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower lr or look at that step's pictures")
@@ -90,9 +101,9 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch
         yield records[-1]
 
 
-def _take_up(legs: Legs | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:
+def _restore(checkpoint: Checkpoint | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:
     """Puts a kept state in place and returns its records; none and nothing where there is no state."""
-    if not (state := legs.load() if legs else {}):
+    if not (state := checkpoint.load() if checkpoint else {}):
         return []
     for ours, kept in zip(tensors, state["tensors"], strict=True):
         ours.detach().copy_(kept)
@@ -156,8 +167,8 @@ def validation_loss(adapter, unet, scheduler, features, sets) -> float:
 
 
 def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float = 1e-4, seed: int = 0,
-                  validate_every: int = 50, accelerator: Accelerator | None = None, legs: Legs | None = None,
-                  ) -> Iterator[dict]:
+                  validate_every: int = 50, accelerator: Accelerator | None = None,
+                  checkpoint: Checkpoint | None = None) -> Iterator[dict]:
     """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
 
     `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
@@ -172,7 +183,7 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     def loss_at(step: int) -> torch.Tensor:
         return adapter_loss(adapter, unet, scheduler, features, sets[step], step_generator(seed, step))
 
-    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, legs=legs):
+    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint):
         due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1
         if due and "val_loss" not in record:
             record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets)

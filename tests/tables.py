@@ -31,6 +31,7 @@ FACTS = {
     "embed_dim": 128, "tokens": 4, "adapter_params": 912_345, "train_steps": 1500, "batch_size": 32,
     "learning_rate": 1e-4, "weight_decay": 0.01, "drop": 0.05, "diffusion_steps": 1000,
     "sampling_steps": 20, "people_judges": 600, "feature_dim": 128, "is_classes": 24,
+    "device": "cpu",
 }  # fmt: skip
 OCCLUDED = tuple(f"occluded{share}" for share in (0, 50, 100))
 

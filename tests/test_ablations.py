@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tables import MAIN, USUAL_W, full_grid, make_scores, make_table, run
 
-from ipa_lib import ablations, intervals
+from ipa_lib import ablations, config, intervals, merge, variants
 
 QUESTIONS = ("over_n", "occlusion", "tradeoff", "merges", "slots", "each_n", "guidance", "target_shown")
 SIDE = QUESTIONS[1:2] + QUESTIONS[3:]  # those that the reduced grid can't answer
@@ -68,6 +68,7 @@ def test_a_gain_is_over_the_n_before_and_the_share_is_of_floor_to_ceiling(full):
     assert np.isnan(three(frame.iloc[0], "gain")).all()
     for _, more in frame.iloc[1:].iterrows():
         assert three(more, "gain") == exactly(0.2 * 0.2)  # of gain · λ · 0.2 · log₂ N
+        assert three(more, "over_first") == exactly(0.2 * 0.2 * np.log2(more["n_refs"]))
     floor = value(table, "mean-own-n8r-s0", "n4", lam=0)
     ceiling = scores[scores["adapter"] == "reconstruction"]["identity"].mean()
     four = row(frame, n_refs=4)
@@ -97,7 +98,7 @@ def test_without_scores_of_the_ceiling_the_gain_remains(reduced):
 def test_occluded_prompts_cost_what_they_cost(full):
     frame = ask("occlusion", full)
     assert set(frame["merge"]) == {"mean", "concat", "weighted", "gated", "sum"}
-    main = ablations.of_variant(frame, ablations.roles(full[0])["main"])
+    main = variants.of_variant(frame, variants.roles(full[0])["main"])
     assert list(main["n_refs"]) == [n for n in (1, 2, 4, 8) for _ in range(3)]
     for n in (1, 2, 4, 8):
         assert np.isnan(row(main, n_refs=n, share=0)["difference"])
@@ -105,16 +106,34 @@ def test_occluded_prompts_cost_what_they_cost(full):
         worst = row(main, n_refs=n, share=100)
         assert three(worst, "difference") == exactly(-0.06 - 0.005)
         assert worst["identity"] == value(full[0], "mean-own-n8r-s0", f"n{n}-occluded100")
+        assert three(worst, "excess") == (exactly(0) if n > 1 else pytest.approx([np.nan] * 3, nan_ok=True))
+
+
+def test_occlusion_that_costs_less_with_more_prompts_and_under_one_merge():
+    runs = [(r, counts, *others) for r, counts, *others in full_grid() if others]
+    scores = make_scores(runs, (0.0, 1.0), people=6, noise=0, effect=lambda r, cell, n, lam: cell.endswith(
+        "occluded100") * (0.02 * (r["merge"] == "gated") - 0.08 / n))  # fmt: skip
+    grid = make_table(scores, runs), scores
+    main = variants.of_variant(ablations.occlusion(*grid), variants.roles(grid[0])["main"])
+    assert [three(row(main, n_refs=n, share=100), "excess") for n in (2, 4, 8)] == [
+        exactly(0.08 - 0.08 / n) for n in (2, 4, 8)]  # fmt: skip
+    merges = ablations.merges(*grid)
+    assert three(row(merges, merge="gated", prompts="occluded100"), "excess") == exactly(0.02)
+    assert three(row(merges, merge="gated", prompts="occluded50"), "excess") == exactly(0)
+    assert np.isnan(row(merges, merge="gated", prompts="own")["excess"])
 
 
 def test_the_best_lam_of_each_kind_is_marked(full):
     frame = ask("tradeoff", full)
     assert len(frame) == 4 * len(LAMS)
-    for name, lam in (("identity", 1), ("kid", 0), ("text", 0)):
+    for name, lam in (("identity", 1), ("kid", 0), ("fid", 0), ("text", 0)):
         best = frame[frame[f"best_{name}"]]
         assert list(best["n_refs"]) == [1, 2, 4, 8] and set(best["lam"]) == {lam}
     seeds = [value(full[0], f"mean-own-n8r-s{seed}", "n2", "text") for seed in (0, 1)]
     assert row(frame, n_refs=2, lam=1)["text"] == pytest.approx(np.mean(seeds))
+    past = row(frame, n_refs=1, lam=1.25)
+    assert three(past, "identity_difference") == exactly(0.2 * 0.25 - 0.3)
+    assert past["text_difference"] < 0 and np.isnan(row(frame, n_refs=1, lam=1)["identity_difference"])
 
 
 def test_an_unjudged_metric_is_no_best(reduced):
@@ -147,18 +166,19 @@ def test_merges_are_compared_where_nothing_else_differs():
 
 def test_own_slots_sorted_prompts_and_their_order(full):
     measured = pd.DataFrame({"adapter": [f"mean-own-n4r-s{seed}" for seed in (0, 1)], "cosine": [0.9, 0.7],
-                             "order_change": [0.1, 0.2]})  # fmt: skip
+                             "n_refs": 4, "order_change": [0.1, 0.2]})  # fmt: skip
     frame = ablations.slots(*full, measured)
     assert list(zip(frame["merge"], frame["slots"], frame["order"], strict=True)) == [
         ("mean", "own", "given"), ("mean", "own", "norm"), ("mean", "shared", "given"),
         ("concat", "own", "given"), ("concat", "shared", "given")]  # fmt: skip
-    for merge in ("mean", "concat"):
-        own = row(frame, merge=merge, slots="own", order="given")
+    for name in ("mean", "concat"):
+        own = row(frame, merge=name, slots="own", order="given")
         assert three(own, "own_shared") == exactly(0.02)
         assert three(own, "own_reversed") == exactly(0.015)
-        assert np.isnan([own["norm_given"], row(frame, merge=merge, slots="shared")["own_shared"]]).all()
+        assert np.isnan([own["norm_given"], row(frame, merge=name, slots="shared")["own_shared"]]).all()
     sorted_ = row(frame, order="norm")
-    assert three(sorted_, "norm_given") == exactly(0.01) and np.isnan(sorted_["own_shared"])
+    assert three(sorted_, "norm_given") == exactly(0.01)
+    assert three(sorted_, "own_shared") == exactly(0.03)  # shared slots know no order: their one training is both twins
     mean = row(frame, merge="mean", slots="own", order="given")
     assert (mean["cosine"], mean["order_change"]) == pytest.approx((0.8, 0.15))
     assert frame["cosine"].notna().sum() == 1
@@ -188,6 +208,8 @@ def test_guidance_has_the_usual_w_too_and_only_runs_with_several(full):
     assert list(frame["guidance"][:5]) == [1, 2, USUAL_W, 5, 7.5]
     at_one = frame[frame["lam"] == 1].set_index("guidance")
     assert at_one["identity"][5] - at_one["identity"][USUAL_W] == pytest.approx(0.01)
+    assert three(at_one.loc[5], "identity_difference") == exactly(0.01)
+    assert np.isnan(at_one.loc[USUAL_W, "identity_difference"]) and np.isfinite(at_one.loc[5, "text_difference"])
     assert at_one["kid"].idxmin() == USUAL_W
 
 
@@ -229,7 +251,7 @@ def test_neither_the_order_of_the_scores_nor_a_file_makes_a_difference(question,
     pd.testing.assert_frame_equal(ask(question, read), ask(question, full), check_dtype=False)
 
 
-def test_the_seeds_that_both_have_are_pooled():
+def test_the_seeds_that_all_merges_have_are_pooled():
     runs = tuple((run(f"{merge}-own-n4r-s{seed}"), (4,)) for merge in ("mean", "concat") for seed in (0, 1))
     scores = make_scores((*runs, (run("concat-own-n4r-s2"), (4,))), (1.0,), people=5)
     table = make_table(scores, (*runs, (run("concat-own-n4r-s2"), (4,))))
@@ -239,7 +261,7 @@ def test_the_seeds_that_both_have_are_pooled():
     concat = row(ablations.merges(table, scores), merge="concat")
     assert three(concat, "difference") == pytest.approx(expected)
     three_seeds = table[(table["merge"] == "concat") & (table["metric"] == "identity")]["value"]
-    assert concat["identity"] == pytest.approx(three_seeds.mean()) and len(three_seeds) == 3
+    assert concat["identity"] == pytest.approx(three_seeds[:2].mean()) and len(three_seeds) == 3
 
 
 # ---- who is who --------------------------------------------------------------------------------------------
@@ -247,31 +269,44 @@ def test_the_seeds_that_both_have_are_pooled():
 
 def test_usual_are_the_cells_without_a_suffix_another_persons_and_the_ceilings(full):
     table, scores = full
-    found = ablations.usual(table)
+    found = variants.usual(table)
     assert set(found["cell"].dropna()) == {"n1", "n2", "n4", "n8", "n8-other"}
     assert set(found[found["cell"].isna()]["adapter"]) == {"real", "reconstruction"}
     assert set(found["guidance"].dropna()) == {USUAL_W}
-    assert set(ablations.usual(scores)["cell"].dropna()) == {"n1", "n2", "n4", "n8"}
+    assert set(variants.usual(scores)["cell"].dropna()) == {"n1", "n2", "n4", "n8"}
 
 
 def test_a_table_of_an_earlier_version_is_named_as_such(reduced):
     with pytest.raises(ValueError, match="no column 'cell'.*make report"):
-        ablations.roles(reduced[0].drop(columns="cell"))
+        variants.roles(reduced[0].drop(columns="cell"))
 
 
 def test_alt_has_another_merge_at_mains_largest_n(full):
-    main = ablations.roles(full[0])["main"]
+    main = variants.roles(full[0])["main"]
     assert main.names == ("mean-own-n8r-s0", "mean-own-n8r-s1") and main.n_refs == (1, 2, 4, 8)
-    assert "alt" not in ablations.roles(full[0])  # other merges were judged at N = 4
+    assert "alt" not in variants.roles(full[0])  # other merges were judged at N = 4
     runs = ((MAIN, (1, 4)), (run("mean-shared-n4r-s0"), (4,)), (run("concat-own-n4r-s0"), (2,)),
             (run("gated-own-n4r-s0"), (4,)))  # fmt: skip
     scores = make_scores(runs, (0.0, 1.0), people=4)
-    assert ablations.roles(make_table(scores, runs))["alt"].names == ("gated-own-n4r-s0",)
+    assert variants.roles(make_table(scores, runs))["alt"].names == ("gated-own-n4r-s0",)
+
+
+@pytest.mark.parametrize("name", config.profile_names())
+def test_the_grid_and_the_table_agree_on_main(name):
+    """The workflow asks the profile, the paper the table."""
+    adapters = config.load_profile(name).adapters.values()
+    runs = [(run(adapter.name), adapter.n_refs) for adapter in adapters]
+    table = make_table(make_scores(runs, (1.0,), people=2), runs)
+    assert variants.roles(table)["main"].names[0] == config.main_run({a.name: a for a in adapters}).name
+
+
+def test_merges_without_an_order_are_those_whose_scores_know_no_slot():
+    assert set(ablations.SYMMETRIC) == {name for name, row in merge.MERGES.items() if row.score is not merge.BySlot}
 
 
 def test_a_label_says_what_is_unusual():
     names = ("gated-own-n4r-s0", "mean-shared-n4r-s0", "mean-own-norm-n4r-s0", "concat-own-shown-n4-s0")
     runs = tuple((run(name), (4,)) for name in names)
-    found = ablations.variants(make_table(make_scores(runs, (1.0,), people=2), runs))
+    found = variants.find_variants(make_table(make_scores(runs, (1.0,), people=2), runs))
     assert [v.label for v in found] == ["веса по содержанию", "среднее, общие матрицы",
                                         "среднее, по убыванию нормы", "конкатенация, цель среди подсказок"]  # fmt: skip

@@ -17,10 +17,11 @@ ORDER = """
     merge projection attention adapter attention_maps exchange
     training mini_base sampling
     intervals metrics judges evaluation
-    runs ablations plots pictures report
+    runs variants ablations plots pictures report
 """.split()
 WITHOUT_TORCH = """
-    paths config mini_celeba descriptions captions celeba galleries intervals runs ablations plots pictures report
+    paths config mini_celeba descriptions captions celeba galleries intervals
+    runs variants ablations plots pictures report
 """.split()
 WAYS = """
     from . import plots

@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 
 from ipa_lib import mini_base, mini_celeba
 from ipa_lib.paths import MODELS
-from ipa_lib.training import Legs
+from ipa_lib.training import Checkpoint
 
 CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
 
@@ -71,14 +71,14 @@ def test_moving_average_follows_the_parameters():
 
 
 def test_a_finished_part_is_not_trained_again(tmp_path):
-    def refuse(legs):
+    def refuse(checkpoint):
         raise AssertionError("trained again")
         yield
 
     part, recipe = torch.nn.Module(), {"steps": 2, "seed": 0}
     part = mini_base.new_judge((8,), (1,), 3)
     steps = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}]
-    log = mini_base.finish({"judge": part}, tmp_path, lambda legs: iter(steps), recipe)
+    log = mini_base.finish({"judge": part}, tmp_path, lambda checkpoint: iter(steps), recipe)
     again = mini_base.finish({"judge": part}, tmp_path, refuse, recipe)
     assert log.equals(again) and json.loads((tmp_path / "judge.json").read_text())["seed"] == 0
     with pytest.raises(AssertionError):
@@ -94,35 +94,35 @@ def test_an_interrupted_part_goes_on(tmp_path):
         torch.manual_seed(0)
         unet, text = mini_base.new_unet(), mini_base.new_text_encoder(mini_base.new_tokenizer(["a face"]))
         stream = mini_base.train_unet(unet, text, mini_base.new_scheduler(), latents, tokens, tokens[0, 0], 5, 2, 0,
-                                      legs=Legs(folder / "unet.state", {"seed": 0}, every=2))
+                                      checkpoint=Checkpoint(folder / "unet.state", {"seed": 0}, every=2))
         log = [record["loss"] for record in itertools.islice(stream, stop)]
         return log, {**unet.state_dict(), **text.state_dict()}
 
     whole, weights = part(tmp_path / "whole")
-    assert part(tmp_path / "legs", stop=4)[0] == whole[:4]  # the state of step 2 was kept
-    again, resumed = part(tmp_path / "legs")
+    assert part(tmp_path / "checkpoint", stop=4)[0] == whole[:4]  # the state of step 2 was kept
+    again, resumed = part(tmp_path / "checkpoint")
     assert again == whole and all(torch.equal(resumed[name], weights[name]) for name in weights)
 
 
 def test_an_interrupted_judge_goes_on_with_its_running_means(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
     kinds, attributes = torch.arange(12) % 3, torch.ones(12, 2)
-    legs = Legs(tmp_path / "judge.state", {}, every=2)
+    checkpoint = Checkpoint(tmp_path / "judge.state", {}, every=2)
 
-    def trained(stop=None, legs=legs):
+    def trained(stop=None, checkpoint=checkpoint):
         torch.manual_seed(0)
         judge = mini_base.new_judge((8,), (1,), 5)
-        list(itertools.islice(mini_base.train_judge(judge, pictures, kinds, attributes, 3, 4, 0, legs), stop))
+        list(itertools.islice(mini_base.train_judge(judge, pictures, kinds, attributes, 3, 4, 0, checkpoint), stop))
         return judge.state_dict()
 
-    whole = trained(legs=None)
+    whole = trained(checkpoint=None)
     trained(stop=2)
     trained(stop=3)
-    assert legs.load()
+    assert checkpoint.load()
     again = trained()
     assert all(torch.equal(again[name], whole[name]) for name in whole)
-    legs.end()
-    assert not legs.load()
+    checkpoint.remove()
+    assert not checkpoint.load()
 
 
 def test_every_part_learns_something_in_a_few_steps():

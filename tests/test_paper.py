@@ -14,7 +14,7 @@ from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table
 from test_pictures import one_color_pictures
 from test_plots import FROM_SCORES, FROM_TABLE
 
-from ipa_lib import pictures, plots, report
+from ipa_lib import ablations, pictures, plots, report
 
 matplotlib.use("Agg")
 PAPER = Path(__file__).parents[1] / "paper"
@@ -30,7 +30,7 @@ needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is
 def measured(runs):
     """slots.csv and costs.csv of synthetic runs."""
     names = [run["adapter"] for run, *_ in runs]
-    slots = pd.DataFrame({"adapter": names, "cosine": 0.97, "order_change": 0.01})
+    slots = pd.DataFrame({"adapter": names, "cosine": 0.97, "n_refs": 4, "order_change": 0.01})
     return slots, pd.DataFrame({"adapter": names, "seconds": 300.0, "steps": 300})
 
 
@@ -65,7 +65,8 @@ def known():
     """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
     def keys(runs, **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
-        return set(report.numbers(make_table(scores, runs), scores, FACTS, *measured(runs)))
+        table = make_table(scores, runs)
+        return set(report.numbers(table, scores, FACTS, ablations.answers(table, scores, *measured(runs))))
 
     alone = ((MAIN, (1, 2)),)
     return {"reduced": keys(RUNS), "full": keys(full_grid()), "alone": keys(alone, lams=(0.0, 1.0))}
@@ -171,10 +172,11 @@ def test_every_citation_is_in_the_list_and_every_entry_is_cited():
 def write_results(paper, runs):
     """Numbers, rows and figures of synthetic results into a copy of the paper."""
     scores = make_scores(runs, people=10)
-    table, (slots, costs) = make_table(scores, runs), measured(runs)
-    report.write_numbers(report.numbers(table, scores, FACTS, slots, costs), paper / "numbers.tex")
+    table = make_table(scores, runs)
+    answers = ablations.answers(table, scores, *measured(runs))
+    report.write_numbers(report.numbers(table, scores, FACTS, answers), paper / "numbers.tex")
     rows = {"main_results": report.main_results(table), "profile": report.profile_rows(FACTS)}
-    for stem, lines in (rows | report.question_rows(table, scores, slots, costs)).items():
+    for stem, lines in (rows | report.question_rows(answers)).items():
         report.write_table(lines, paper / "tables" / f"{stem}.tex")
     main, n = runs[0][0]["adapter"], max(runs[0][1])
     figures = {stem: getattr(plots, stem)(table) for stem in FROM_TABLE}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tables import LAMS, MAIN, full_grid, make_scores, make_table, run
 
-from ipa_lib import ablations, plots
+from ipa_lib import ablations, plots, variants
 
 matplotlib.use("Agg")
 OVER_LAM = ("identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam")
@@ -142,7 +142,7 @@ def test_of_many_adapters_the_main_one_alone_is_shown_over_lam(stem, full):
 
 def test_side_cells_are_not_shown_among_the_usual_ones(full):
     ax = plots.identity_vs_lam(full[0]).axes[0]
-    rows = ablations.usual(full[0])
+    rows = variants.usual(full[0])
     rows = rows[rows["adapter"].str.startswith("mean-own-n8r") & (rows["metric"] == "identity") & (rows["n_refs"] == 4)]
     np.testing.assert_allclose(lines(ax, 4)[0].get_ydata(), rows.groupby("lam")["value"].mean())
 
@@ -168,7 +168,7 @@ def test_a_small_grid_shows_both_adapters_over_lam_and_over_n(table):
 def test_every_adapter_has_a_row_at_its_largest_n(full):
     fig = plots.identity_of_adapters(full[0])
     (ax,) = fig.axes
-    found = ablations.variants(full[0])
+    found = variants.find_variants(full[0])
     assert [text.get_text() for text in ax.get_yticklabels()] == [plots.variant_name(v) for v in found]
     points = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
     assert [line.get_color() for line in points] == [plots.color(v.n_refs[-1]) for v in found]
@@ -182,7 +182,7 @@ def test_every_adapter_has_a_row_at_its_largest_n(full):
 
 def test_a_legend_says_what_is_unusual_of_an_adapter():
     runs = tuple((run(name), (4,)) for name in ("mean-own-norm-n4r-s0", "mean-shared-shown-n4-s0"))
-    found = ablations.variants(make_table(make_scores(runs, (1.0,), people=2), runs))
+    found = variants.find_variants(make_table(make_scores(runs, (1.0,), people=2), runs))
     assert [plots.variant_name(v) for v in found] == [
         r"среднее, по убыванию нормы, обучен на $n \leq 4$",
         r"среднее, общие матрицы, цель среди подсказок, обучен на $n = 4$"]  # fmt: skip
@@ -203,7 +203,7 @@ def test_a_side_figure_fits_the_page_and_says_where_nothing_was_measured(stem, f
 
 def test_occlusion_has_a_line_a_share_and_a_row_a_merge(full):
     over_n, of_merges = plots.identity_vs_occlusion(*full).axes
-    frame = ablations.of_variant(ablations.occlusion(*full), ablations.roles(full[0])["main"])
+    frame = variants.of_variant(ablations.occlusion(*full), variants.roles(full[0])["main"])
     for share in (0, 50, 100):
         line = plotted(over_n, f"закрыто {share} % подсказок")
         np.testing.assert_allclose(line.get_ydata(), frame[frame["share"] == share]["identity"])
@@ -244,14 +244,14 @@ def test_a_ceiling_out_of_reach_is_left_out(table, scores):
 
 
 def test_guidance_is_a_line_a_lam(full):
-    identity, kid = plots.guidance(*full).axes
+    identity, kid, text = plots.guidance(*full).axes
     rows = ablations.guidance(*full)
     rows = rows[rows["lam"] == 0.5]
-    for ax, metric in ((identity, "identity"), (kid, "kid")):
+    for ax, metric, scale in ((identity, "identity", 1), (kid, "kid", 1), (text, "text", 100)):
         line = plotted(ax, r"$\lambda = 0{,}5$")
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 5, 7.5])
-        np.testing.assert_allclose(line.get_ydata(), rows[metric])
-    assert len(identity.lines) == 3 and identity.get_title().startswith("$N = 4$")
+        np.testing.assert_allclose(line.get_ydata(), rows[metric] * scale)
+    assert len(identity.lines) == 3 and identity.get_title().startswith("mini identity judge,")
 
 
 def test_copying_stands_beside_identity_for_both_targets(full):

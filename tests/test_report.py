@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 from tables import ALT, FACTS, LAMS, MAIN, full_grid, make_scores, make_table
 
-from ipa_lib import ablations, intervals, report
+from ipa_lib import ablations, intervals, report, variants
 
 QUESTIONS = ("range", "occlusion", "best", "merge", "slots", "each", "guidance", "shown")
+
+
+def numbers_of(table, scores, *measures):
+    return report.numbers(table, scores, FACTS, ablations.answers(table, scores, *measures))
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def table(scores):
 
 @pytest.fixture(scope="module")
 def numbers(table, scores):
-    return report.numbers(table, scores, FACTS)
+    return numbers_of(table, scores)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +40,11 @@ def full():
 
 @pytest.fixture(scope="module")
 def answers(full):
-    measured = pd.DataFrame({"adapter": ["mean-own-n4r-s0"], "cosine": [0.5], "order_change": [0.125]})
+    measured = pd.DataFrame({"adapter": ["mean-own-n4r-s0"], "cosine": [0.5], "n_refs": [4],
+                             "order_change": [0.125]})
     trained = ["mean-own-n8r-s0", *(f"mean-own-n{n}-s0" for n in (1, 2, 4, 8))]
     costs = pd.DataFrame({"adapter": trained, "seconds": [800, 100, 200, 400, 800], "steps": 10})
-    return report.numbers(*full, FACTS, measured, costs)
+    return numbers_of(*full, measured, costs)
 
 
 def cell(rows, adapter, n, lam):
@@ -73,7 +78,7 @@ def test_the_contrast_is_the_paired_interval_whatever_the_order_of_the_rows(tabl
     a, b = (cell(scores, MAIN["adapter"], n, 1.0) for n in (4, 1))
     paired = intervals.paired(a["identity"].to_numpy(), b["identity"].to_numpy(), a["person"])
     expected = [f"{x:.3f}".replace(".", "{,}") for x in paired]
-    shuffled = report.numbers(table, scores.sample(frac=1, random_state=1), FACTS)
+    shuffled = numbers_of(table, scores.sample(frac=1, random_state=1))
     for found in (numbers, shuffled):
         assert [found["contrast/n"], found["contrast/n/low"], found["contrast/n/high"]] == expected
 
@@ -81,7 +86,7 @@ def test_the_contrast_is_the_paired_interval_whatever_the_order_of_the_rows(tabl
 def test_another_persons_prompts_are_paired_where_their_samples_are_scored(table, scores):
     own = cell(scores, MAIN["adapter"], 4, 1.0)
     other = own.assign(adapter="other", seed=np.nan, identity=own["identity"] - 0.125)
-    found = report.numbers(table, pd.concat([scores, other]), FACTS)
+    found = numbers_of(table, pd.concat([scores, other]))
     assert found["contrast/other/interval"] == "[0{,}125;~0{,}125]"
 
 
@@ -95,7 +100,7 @@ def test_at_lam_zero_the_scores_of_any_n_serve(table, scores):
 @pytest.mark.parametrize("gain, words", [(0.3, "выше, чем"), (-0.3, "ниже, чем"), (0, "не отличается")])
 def test_words_follow_the_sign_of_the_interval(gain, words):
     scores = make_scores(gain=gain)
-    found = report.numbers(make_table(scores), scores, FACTS)
+    found = numbers_of(make_table(scores), scores)
     assert found["verdict/gain"].startswith(words)
 
 
@@ -114,7 +119,7 @@ def test_seeds_of_one_variant_are_averaged():
     runs = ((MAIN, (1, 2)), (MAIN | {"adapter": "mean-own-n4r-s1", "seed": 1}, (1, 2)))
     scores = make_scores(runs)
     table = make_table(scores, runs)
-    found = report.numbers(table, scores, FACTS)
+    found = numbers_of(table, scores)
     assert found["grid/lammax"] == str(LAMS[-1]).replace(".", "{,}")
     mean = np.mean([value(table, run["adapter"], 2, 1.0, "identity") for run, _ in runs])
     assert found["main/nmax/lam1/identity"] == f"{mean:.3f}".replace(".", "{,}")
@@ -124,7 +129,7 @@ def test_seeds_of_one_variant_are_averaged():
 def test_a_small_grid_with_an_undefined_score_still_gives_every_number():
     runs = ((MAIN, (1, 2)),)
     scores = make_scores(runs, lams=(0.0, 1.0), people=3, samples=1)
-    found = report.numbers(make_table(scores, runs, kid=np.nan), scores, FACTS)
+    found = numbers_of(make_table(scores, runs, kid=np.nan), scores)
     assert found["main/nmax/lambest/identity"] == found["main/nmax/lam1/identity"]
     assert found["main/nmax/lam1/kid"] == "--" and found["grid/nmax"] == "2"
 
@@ -136,7 +141,12 @@ def test_a_small_grid_with_an_undefined_score_still_gives_every_number():
     "range/n1/share/interval": None, "range/n2/gain-over-previous": "0{,}040", "range/n2/verdict": "выше, чем",
     "occlusion/n2/100/difference": r"\ensuremath{-}0{,}060", "occlusion/nmax/100/verdict": "ниже, чем",
     "occlusion/nmax/0/identity": None, "best/nmax/lam-identity": "1", "best/n1/lam-kid": "0", "best/n4/lam-text": "0",
-    "merge/n": "4", "merge/best": "конкатенация", "merge/gated/label": "веса по содержанию",
+    "merge/n": "4", "merge/higher": "конкатенация", "merge/gated/label": "веса по содержанию",
+    "merge/same": "веса по номеру, веса по содержанию, сумма", "merge/gated/occluded100/excess/difference": "0{,}000",
+    "range/n4/over-first/difference": "0{,}080", "range/n4/over-first/verdict": "выше, чем", "best/n4/lam-fid": "0",
+    "best/n4/text/difference": None, "occlusion/n8/100/excess/difference": "0{,}000",
+    "guidance/best-identity/text/difference": None, "guidance/best-text/identity/verdict": None,
+    "slots/mean/sorted-shared/difference": "0{,}000", "grid/seeds-others": "1--2", "grid/reduced": "mini",
     "merge/concat/difference": "0{,}050", "merge/concat/verdict": "выше, чем", "merge/sum/kid/interval": None,
     "merge/mean/top1": None, "merge/concat/occluded100/difference": "0{,}050",
     "merge/concat/occluded50/verdict": "выше, чем", "slots/n": "4", "slots/concat/own-shared/difference": "0{,}000",
@@ -168,8 +178,8 @@ def test_a_grid_without_side_cells_has_no_keys_of_them(numbers):
 
 
 def test_side_cells_change_no_number_of_the_usual_ones(full, answers):
-    without = [ablations.usual(rows) for rows in full]
-    found = report.numbers(*without, FACTS)
+    without = [variants.usual(rows) for rows in full]
+    found = numbers_of(*without)
     usual = {key for key in found if key.split("/")[0] not in QUESTIONS}
     assert {key: answers[key] for key in usual} == {key: found[key] for key in usual}
     assert found["grid/guidance"] == "3" and len(usual) > 100
@@ -177,7 +187,8 @@ def test_side_cells_change_no_number_of_the_usual_ones(full, answers):
 
 
 ROWS = {  # function: question, columns of a row, rows of the full grid
-    "over_n_rows": ("over_n", 4, 4),
+    "over_n_rows": ("over_n", 5, 4),
+    "best_lam_rows": ("tradeoff", 7, 4),
     "merge_rows": ("merges", 8, 5),
     "slot_rows": ("slots", 9, 5),
     "each_n_rows": ("each_n", 6, 4),
@@ -198,17 +209,18 @@ def test_rows_of_a_question_have_their_columns_and_an_empty_frame_has_none(name,
 
 def test_an_n_without_a_counterpart_is_not_the_largest_of_the_question(full):
     table, scores = (rows[~((rows["adapter"].str.match("mean-own-n4r")) & (rows["n_refs"] == 4))] for rows in full)
-    found = report.numbers(table, scores, FACTS)
+    found = numbers_of(table, scores)
     assert found["shown/n"] == "1" and found["shown/nmax/copying"] == found["shown/n1/copying"]
     assert "shown/n4/copying" in found and "shown/n4/copying/difference" not in found
 
 
 def test_the_tables_of_the_questions_have_rows_where_they_are_answered(full, table, scores):
-    found = report.question_rows(*full)
+    found = report.question_rows(ablations.answers(*full))
     assert {name: len(rows) for name, rows in found.items()} == {
-        name: count for name, count in zip(("over_n", "merges", "slots", "each_n", "shown"),
+        name: count for name, count in zip(("over_n", "best_lam", "merges", "slots", "each_n", "shown"),
                                            (count for *_, count in ROWS.values()), strict=True)}  # fmt: skip
-    assert [name for name, rows in report.question_rows(table, scores).items() if rows] == ["over_n"]
+    found = report.question_rows(ablations.answers(table, scores))
+    assert [name for name, rows in found.items() if rows] == ["over_n", "best_lam"]
 
 
 def test_a_row_shows_the_values_that_the_text_quotes(full, answers):
@@ -229,12 +241,12 @@ def test_the_best_lam_is_never_zero():
 def test_a_missing_fact_is_named(table, scores):
     facts = {name: value for name, value in FACTS.items() if name != "tokens"}
     with pytest.raises(ValueError, match="facts: 'tokens' is missing"):
-        report.numbers(table, scores, facts)
+        report.numbers(table, scores, facts, ablations.answers(table, scores))
 
 
 def test_a_grid_without_lam_one_is_refused(table, scores):
     with pytest.raises(ValueError, match="lam = 1"):
-        report.numbers(table[table["lam"] != 1], scores, FACTS)
+        numbers_of(table[table["lam"] != 1], scores)
 
 
 def test_a_table_without_adapters_is_refused(table):

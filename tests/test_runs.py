@@ -158,10 +158,8 @@ def test_a_log_comes_back_without_a_line_that_was_cut_off(tmp_path):
 
 
 def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
-    for name, wall_time in (("a", 12.5), ("b", 30.0)):
-        runs.write_provenance(tmp_path / name, 0, "cpu", "abc", train_steps=300)
-        path = tmp_path / name / "provenance.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_time": wall_time}))
+    for name, seconds in (("a", 12.5), ("b", 30.0)):
+        runs.write_provenance(tmp_path / name, 0, "cpu", "abc", train_steps=300, train_seconds=seconds)
     (tmp_path / "data.json").write_text('{"pictures": 7, "seed": 9}')
     runs.gather_facts([tmp_path / "data.json", tmp_path / "a/provenance.json"], tmp_path / "facts.json")
     facts = json.loads((tmp_path / "facts.json").read_text())

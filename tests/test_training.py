@@ -75,17 +75,20 @@ def test_two_runs_are_the_same_run(base, unet, stored, sets):
 def test_an_interrupted_training_goes_on_to_the_same_end(base, unet, stored, tmp_path):
     """Weights, optimiser, learning rates and validation losses, whether it stopped once or not at all."""
     sets = LeaveOneOutSets(group_by_person(stored[0], 4, "train"), 3, 4, steps=7, seed=0, random_n=True)
-    legs = training.Legs(tmp_path / "adapter.state", {"lr": 1e-3}, every=3)
+    checkpoint = training.Checkpoint(tmp_path / "adapter.state", {"lr": 1e-3}, every=3)
 
-    def run(stop=None, legs=legs):
+    def run(stop=None, checkpoint=checkpoint):
         adapter = new_adapter(base, "gated")
-        stream = training.train_adapter(adapter, unet, base.scheduler, stored[1], sets, sets, 1e-3, 0, 2, legs=legs)
+        stream = training.train_adapter(
+            adapter, unet, base.scheduler, stored[1], sets, sets, 1e-3, 0, 2, checkpoint=checkpoint)
         return list(itertools.islice(stream, stop)), adapter.state_dict()
 
-    whole, weights = run(legs=None)
-    assert run(stop=5)[0] == whole[:5] and legs.path.is_file()
-    assert legs.load() and not training.Legs(legs.path, {"lr": 2e-3}).load()  # of another recipe
+    whole, weights = run(checkpoint=None)
+    assert run(stop=5)[0] == whole[:5] and checkpoint.path.is_file()
+    assert checkpoint.load() and not training.Checkpoint(checkpoint.path, {"lr": 2e-3}).load()  # of another recipe
+    spent = torch.load(checkpoint.path, weights_only=True)["seconds"]
     records, resumed = run()
+    assert checkpoint.seconds > spent > 0  # the time of both
     assert records == whole and all(torch.equal(resumed[name], weights[name]) for name in weights)
 
 
