@@ -68,8 +68,11 @@ def known():
         table = make_table(scores, runs)
         return set(report.numbers(table, scores, FACTS, ablations.answers(table, scores, *measured(runs))))
 
+    def of_merge(run, cell, n, lam):
+        return {"concat": 0.3, "sum": -0.3}.get(run["merge"], 0) * lam
+
     alone = ((MAIN, (1, 2)),)
-    return {"reduced": keys(RUNS), "full": keys(full_grid()), "alone": keys(alone, lams=(0.0, 1.0))}
+    return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0))}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
