@@ -4,11 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=$1; from=results/$profile; to=results/published/$profile
-for file in "$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from/14_write_paper.ipynb"; do
+pdf=$(python -m ipa_lib.config "$profile" | tail -n 1)
+files=("$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from"/{01,08,09,10,11,12,13,14}_*.ipynb)
+for file in "$pdf" "${files[@]}"; do
     [ -f "$file" ] || { echo "$file is missing: make report PROFILE=$profile" >&2; exit 1; }
 done
 mkdir -p "$to"
-cp "$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from"/{01,07,08,09,10,11,12,13,14}_*.ipynb "$to"
-pdf=$(python -m ipa_lib.config "$profile" | tail -n 1)
+cp "${files[@]}" "$to"
 pdftoppm -png -r 110 -singlefile "$(dirname "$pdf")/figures/sample_grid.pdf" docs/sample_grid
 du -sh "$to"

@@ -94,7 +94,7 @@ def repository(tmp_path):
     for name in ("Makefile", ".gitignore", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "bin").mkdir()
-    for name in "bash env dirname realpath cat ls rm mkdir mktemp tail grep true sleep flock chmod".split():
+    for name in "bash env dirname realpath cat cp du ls rm mkdir mktemp tail grep true sleep flock chmod".split():
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))
     stand_in(tmp_path, "id", "echo 0")
     return tmp_path
@@ -229,6 +229,48 @@ def test_the_report_stops_at_a_mistake_in_the_profile(repository):
     assert (result.returncode, result.stderr) == (1, "no profile\n") and not (repository / "log").exists()
 
 
+TABLES = ("table.csv", "scores.csv", "slots.csv", "counts.csv", "costs.csv", "facts.json")
+
+
+def write_tables(folder, text, names=TABLES):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_text(text)
+
+
+def test_without_a_run_the_paper_is_of_the_published_tables(repository):
+    stand_in(repository, "python", "echo paper/main.pdf")
+    stand_in(repository, "snakemake", LOG)
+    write_tables(repository / "results/published/mine", "new")
+    write_tables(repository / "results/mine", "of an earlier call", TABLES[:2])
+    result = run(repository, "scripts/paper.sh", "mine")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "paper/main.pdf"), result.stderr
+    assert {name: (repository / "results/mine" / name).read_text() for name in TABLES} == dict.fromkeys(TABLES, "new")
+    assert "--allowed-rules over_n_refs" in (repository / "log").read_text()
+
+
+def test_a_run_of_ones_own_comes_first_and_must_be_whole(repository):
+    stand_in(repository, "snakemake", LOG)
+    write_tables(repository / "results/published/mine", "published")
+    write_tables(repository / "results/mine", "own", ("data.json", *TABLES[:2]))
+    result = run(repository, "scripts/paper.sh", "mine")
+    assert result.returncode == 1
+    assert result.stderr == "results/mine/slots.csv is missing: make report PROFILE=mine\n"
+    assert not (repository / "log").exists() and not (repository / "results/mine/slots.csv").exists()
+
+
+def test_only_a_finished_run_is_published(repository):
+    stand_in(repository, "python", "echo paper/main.pdf")
+    stand_in(repository, "pdftoppm", LOG)
+    write_tables(repository / "results/mine", "own", (*TABLES, *(f"{n:02d}_x.ipynb" for n in (1, *range(8, 15)))))
+    assert run(repository, "scripts/publish.sh", "mine").stderr.startswith("paper/main.pdf is missing")
+    (repository / "paper").mkdir()
+    (repository / "paper/main.pdf").touch()
+    result = run(repository, "scripts/publish.sh", "mine")
+    assert result.returncode == 0, result.stderr
+    assert len(list((repository / "results/published/mine").iterdir())) == len(TABLES) + 8
+
+
 # --- make ---
 
 
@@ -246,8 +288,8 @@ def test_ci_runs_the_tests_as_the_readme_does():
 
 
 def test_clean_removes_what_was_made_and_nothing_else(repository):
-    made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".run/lock"]
-    kept = ["models/mini/unet.bin", "data/celeba/a.jpg", "paper/main.tex", ".venv/bin/python", "notes.txt"]
+    made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.aux", ".run/lock"]
+    kept = ["models/mini/unet.bin", "data/celeba/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".venv/bin/python"]
     for name in made + kept:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).touch()
