@@ -25,6 +25,9 @@ smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 m
 base: $(BASE)  ## train the mini base model and its judges anew, into models/mini
 	@scripts/snakemake.sh --config profile=mini -- base
 
+check: $(BASE)  ## is everything there that PROFILE=sd15 needs: models, data, judges, disk, memory?
+	@python -m ipa_lib.check $(PROFILE)
+
 paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the published tables (a minute)
 	@scripts/paper.sh full
 
@@ -66,4 +69,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base paper test lint lab bench env pins clean help tex
+.PHONY: publish report smoke base check paper test lint lab bench env pins clean help tex

@@ -10,12 +10,16 @@ from ipa_lib.config import AXES, load_profile, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
 RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(paths.ROOT)
-RUN = f"{shlex.quote(sys.executable)} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"
+ONE = shlex.quote(sys.executable)
+RUN = f"{ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"
+TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
 BASE = [f"models/mini/{part}" for part in (
     "model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors", "image_encoder/model.safetensors")]
 JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
+
+JUDGING = ("judges", "photo_judges", "faces", "fidelity")
 
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
 FIGURES = {
@@ -69,8 +73,8 @@ rule all:
 
 
 rule data:
-    input: nb="notebooks/01_prepare_data.ipynb", lib=lib("mini_celeba", "celeba", "captions", "identity_sets")
-    output: f"{RESULTS}/data.json"
+    input: nb="notebooks/01_prepare_data.ipynb", lib=lib("data", "mini_celeba", "celeba", "folders", "captions", "identity_sets")
+    output: f"{RESULTS}/data.json", f"{RESULTS}/pictures.csv"
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
     params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
     threads: 2
@@ -83,6 +87,7 @@ rule features:
     log: nb=f"{RESULTS}/features/03_cache_features.ipynb"
     params: flags=flags("03_cache_features")
     threads: 2
+    resources: gpu=1
     shell: RUN
 
 
@@ -93,7 +98,7 @@ rule train:
     log: nb=f"{RESULTS}/adapters/{{adapter}}/04_train_adapter.ipynb"
     params: flags=adapter_flags
     resources: gpu=1
-    shell: RUN
+    shell: TRAIN
 
 
 rule generate:
@@ -110,7 +115,7 @@ rule generate:
 # small files Snakemake compares these.
 rule evaluate:
     input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, nb="notebooks/06_evaluate.ipynb",
-           lib=lib("evaluation", "metrics", "intervals", "judges")
+           lib=lib("evaluation", "metrics", "intervals", *JUDGING)
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
     params: flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
@@ -119,7 +124,7 @@ rule evaluate:
 
 rule ceilings:
     input: rules.features.output, JUDGES, nb="notebooks/07_measure_ceilings.ipynb",
-           lib=lib("evaluation", "metrics", "intervals", "judges")
+           lib=lib("evaluation", "metrics", "intervals", *JUDGING)
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
     params: flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
@@ -129,7 +134,7 @@ rule ceilings:
 rule slots:
     input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
            expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES,
-           nb="notebooks/08_compare_slots.ipynb", lib=lib("evaluation", "adapter", "judges")
+           nb="notebooks/08_compare_slots.ipynb", lib=lib("evaluation", "adapter", *JUDGING)
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
     params: flags=flags("08_compare_slots")
@@ -138,7 +143,7 @@ rule slots:
 
 rule counts:
     input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES,
-           nb="notebooks/09_count_samples.ipynb", lib=lib("evaluation", "metrics", "judges")
+           nb="notebooks/09_count_samples.ipynb", lib=lib("evaluation", "metrics", *JUDGING)
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
     params: flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)

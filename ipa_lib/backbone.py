@@ -1,20 +1,97 @@
-"""The frozen models: a Stable Diffusion folder in, its parts out, and the three encoders as functions.
+"""The frozen models: a Stable Diffusion in, its parts out, and the three encoders as functions.
 
 Shapes: M pictures, c/h/w latent channels/height/width, L caption tokens, D text width, E image-embedding width.
+Encoders work on their model's device and give back tensors of the CPU: latents and text states in the model's dtype,
+image embeddings, which the adapter takes, in float32.
 """
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256 as new_sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import hf_hub_download, snapshot_download
 from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from .paths import ROOT, sha256
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which frozen models, and how they are used; kept beside what was made with them, so that all stages load them.
+
+    A model is a local folder, one inside the repository, or the name of a repository of the hub.
+    """
+    base: str                # Stable Diffusion 1.x, in the layout of `StableDiffusionPipeline.save_pretrained`
+    image_encoder: str = ""  # CLIP vision model with projection; empty: the one in `base`
+    size: int = 0            # side of a picture in pixels; 0: what the U-Net was made for
+    dtype: str = "float32"   # of the frozen weights; the adapter stays in float32
+
+    def folder(self, part: str, download: bool = True) -> Path:
+        """The local folder of a part, such as "unet"; errors as `local_folder`."""
+        if part == "image_encoder" and self.image_encoder:
+            return local_folder(self.image_encoder, download=download)
+        return local_folder(self.base, pipeline=True, download=download) / part
+
+    def digest(self, parts: Iterable[str]) -> str:
+        """sha256 over names and bytes of all files of some parts."""
+        digest = new_sha256()
+        for part in parts:
+            folder = self.folder(part)
+            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                digest.update(f"{part}/{file.relative_to(folder)} {sha256(file)}\n".encode())
+        return digest.hexdigest()
+
+
+def local_folder(name: str, pipeline: bool = False, download: bool = True) -> Path:
+    """A model's folder on this machine: of that path, else from the hub's cache, else, with `download`, put there.
+
+    "owner/repository" names a repository of the hub, "owner/repository/folder" a folder in it. FileNotFoundError of
+    one line where there is neither such a folder nor such a repository, or no network.
+    """
+    for path in (Path(name), ROOT / name):
+        if path.is_dir():
+            return path
+    owner, _, rest = name.partition("/")
+    repository, _, inside = rest.partition("/")
+    try:
+        if pipeline:
+            there = StableDiffusionPipeline.download(
+                f"{owner}/{repository}", use_safetensors=True, local_files_only=not download)
+            return Path(there)
+        wanted = [f"{inside}/*.{suffix}".lstrip("/") for suffix in ("json", "txt", "safetensors")]
+        there = snapshot_download(f"{owner}/{repository}", allow_patterns=wanted, local_files_only=not download)
+        return Path(there) / inside
+    except Exception as error:  # of many kinds: no network, no such name, no leave
+        raise FileNotFoundError(f"{name}: no such folder, {_nor(error, download)}") from None
+
+
+def local_file(name: str, download: bool = True) -> Path:
+    """A file on this machine: of that path, else owner/repository/folder/file of the hub; errors as `local_folder`."""
+    for path in (Path(name), ROOT / name):
+        if path.is_file():
+            return path
+    owner, _, rest = name.partition("/")
+    repository, _, inside = rest.partition("/")
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", inside, local_files_only=not download))
+    except Exception as error:  # as above
+        raise FileNotFoundError(f"{name}: no such file, {_nor(error, download)}") from None
+
+
+def _nor(error: Exception, download: bool) -> str:
+    """Why the hub has not helped either, in the first sentence of its message."""
+    why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+    return f"and the hub does not give it either ({why})" if download else "nor is it in the hub's cache"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen text-to-image model and its image encoder."""
+    """A frozen text-to-image model and its image encoder; pictures have `picture_size` pixels a side."""
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -22,50 +99,82 @@ class Backbone:
     image_encoder: CLIPVisionModelWithProjection
     image_processor: CLIPImageProcessorPil
     scheduler: DDIMScheduler
+    picture_size: int
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of one picture's latents."""
-        side = self.unet.config.sample_size
+        side = self.picture_size // reduction(self.vae)
         return self.unet.config.in_channels, side, side
 
     @property
-    def picture_size(self) -> int:
-        """Side of a picture in pixels."""
-        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+    def device(self) -> torch.device:
+        return self.unet.device
 
 
-def load_base(folder: str | Path, dtype: torch.dtype = torch.float32) -> Backbone:
-    """The models of a local folder in `StableDiffusionPipeline.save_pretrained` layout, frozen, in `dtype`.
+def reduction(vae: AutoencoderKL) -> int:
+    """How many pixels a side one latent stands for."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
-    Raises FileNotFoundError that names the folder when there is no pipeline in it, ValueError without image encoder.
+
+def load_base(source: Source | str | Path, device: torch.device | str = "cpu") -> Backbone:
+    """The frozen models of `source`, on `device`; a folder alone stands for `Source(folder)`.
+
+    Raises FileNotFoundError that names what is not there, ValueError where there is no image encoder, where pictures
+    of that size don't fit the model, or where it predicts something else than the noise ε of equation (1).
     """
-    if not (Path(folder) / "model_index.json").is_file():
-        raise FileNotFoundError(f"{folder}: no model_index.json here, a Stable Diffusion folder was expected")
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, safety_checker=None,
-                                                   requires_safety_checker=False, local_files_only=True)
-    if pipe.image_encoder is None or pipe.feature_extractor is None:
-        raise ValueError(f"{folder}: image_encoder and feature_extractor were expected in it")
-    for model in (pipe.vae, pipe.unet, pipe.text_encoder, pipe.image_encoder):
-        model.eval().requires_grad_(False)
-    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    source = source if isinstance(source, Source) else Source(str(source))
+    pipe = _load_pipeline(source)
+    parts = (pipe.vae, pipe.unet, pipe.text_encoder, pipe.image_encoder)
+    for model in parts:
+        model.eval().requires_grad_(False).to(device)
+    scheduler, least = DDIMScheduler.from_config(pipe.scheduler.config), _least_size(pipe)
+    size = source.size or pipe.unet.config.sample_size * reduction(pipe.vae)
+    if size % least:
+        raise ValueError(f"size: {size} pixels; {source.base} takes multiples of {least}")
+    if (kind := scheduler.config.prediction_type) != "epsilon":
+        raise ValueError(f"{source.base}: prediction_type {kind}; a model that predicts epsilon was expected")
     return Backbone(pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer, pipe.image_encoder,
-                    pipe.feature_extractor, scheduler)
+                    pipe.feature_extractor, scheduler, size)
+
+
+def _load_pipeline(source: Source) -> StableDiffusionPipeline:
+    folder, dtype = local_folder(source.base, pipeline=True), DTYPES[source.dtype]
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"{source.base}: no model_index.json here, a Stable Diffusion folder was expected")
+    more = {}
+    if source.image_encoder:
+        of_images = source.folder("image_encoder")
+        more["image_encoder"] = CLIPVisionModelWithProjection.from_pretrained(of_images, dtype=dtype)
+        given = (of_images / "preprocessor_config.json").is_file()
+        more["feature_extractor"] = (
+            CLIPImageProcessorPil.from_pretrained(of_images) if given else CLIPImageProcessorPil())
+    pipe = StableDiffusionPipeline.from_pretrained(
+        folder, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, local_files_only=True, **more)
+    if pipe.image_encoder is None or pipe.feature_extractor is None:
+        raise ValueError(f"{source.base}: image_encoder and feature_extractor were expected in it; or name one")
+    return pipe
+
+
+def _least_size(pipe: StableDiffusionPipeline) -> int:
+    """Pixels a side of which a picture's must be a multiple: all halvings of autoencoder and U-Net."""
+    return reduction(pipe.vae) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
 
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray, batch_size: int = 64) -> torch.Tensor:
     """Scaled latents [M,c,h,w] of uint8 pictures [M,H,W,3]: the posterior's mode, so that a cache equals a live run."""
-    batches = torch.as_tensor(pictures).split(batch_size)
-    modes = [vae.encode((b.permute(0, 3, 1, 2) / 127.5 - 1).to(vae.dtype)).latent_dist.mode() for b in batches]
+    batches = (b.permute(0, 3, 1, 2) / 127.5 - 1 for b in torch.as_tensor(pictures).split(batch_size))
+    modes = [vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mode().cpu() for x in batches]
     return torch.cat(modes) * vae.config.scaling_factor
 
 
 @torch.no_grad()
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 64) -> np.ndarray:
     """uint8 pictures [M,H,W,3] of scaled latents [M,c,h,w]."""
-    batches = [vae.decode(z).sample for z in (latents / vae.config.scaling_factor).split(batch_size)]
-    pixels = ((torch.cat(batches).float() + 1) * 127.5).round().clamp(0, 255)
+    scaled = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype)
+    decoded = [vae.decode(z).sample.cpu() for z in scaled.split(batch_size)]
+    pixels = ((torch.cat(decoded).float() + 1) * 127.5).round().clamp(0, 255)
     return pixels.permute(0, 2, 3, 1).to(torch.uint8).numpy()
 
 
@@ -78,7 +187,8 @@ def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def encode_captions(backbone: Backbone, captions: Sequence[str]) -> torch.Tensor:
     """Text states [M,L,D]."""
-    return backbone.text_encoder(tokenize(backbone.tokenizer, captions)).last_hidden_state
+    encoder = backbone.text_encoder
+    return encoder(tokenize(backbone.tokenizer, captions).to(encoder.device)).last_hidden_state.cpu()
 
 
 @torch.no_grad()
@@ -88,11 +198,11 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
 
     With `patches` what a resampler takes: hidden states [M,patches,E] of the last layer but one.
     """
-    embeds = []
+    embeds, encoder = [], backbone.image_encoder
     for start in range(0, len(pictures), batch_size):
         pixels = backbone.image_processor(list(pictures[start:start + batch_size]), return_tensors="pt").pixel_values
-        seen = backbone.image_encoder(pixels.to(backbone.image_encoder.dtype), output_hidden_states=patches)
-        embeds.append(seen.hidden_states[-2] if patches else seen.image_embeds)
+        seen = encoder(pixels.to(encoder.device, encoder.dtype), output_hidden_states=patches)
+        embeds.append((seen.hidden_states[-2] if patches else seen.image_embeds).float().cpu())
     return torch.cat(embeds)
 
 
@@ -105,9 +215,10 @@ def no_picture(backbone: Backbone, patches: bool = False) -> torch.Tensor:
     """
     encoder = backbone.image_encoder
     if not patches:
-        return torch.zeros(encoder.config.projection_dim, dtype=encoder.dtype)
+        return torch.zeros(encoder.config.projection_dim)
     side = encoder.config.image_size
-    return encoder(torch.zeros(1, 3, side, side, dtype=encoder.dtype), output_hidden_states=True).hidden_states[-2][0]
+    grey = torch.zeros(1, 3, side, side, dtype=encoder.dtype, device=encoder.device)
+    return encoder(grey, output_hidden_states=True).hidden_states[-2][0].float().cpu()
 
 
 def facts(backbone: Backbone) -> dict[str, int]:

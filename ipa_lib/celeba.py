@@ -5,15 +5,23 @@
     <root>/list_attr_celeba.txt              count; 40 names; file ±1 … ±1
     <root>/list_eval_partition.txt           file 0|1|2
 
+Mirrors differ, in any mixture: an annotation file may be a comma-separated `.csv` with a line of column names and no
+count; the pictures may lie in `img_align_celeba/img_align_celeba/`, or still packed in `img_align_celeba.zip`, where
+the path of one is `<root>/img_align_celeba.zip/img_align_celeba/000001.jpg`.
+
 https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html
+https://www.kaggle.com/datasets/jessicali9530/celeba-dataset
 """
 
 import csv
 import os
 from collections.abc import Iterable
-from io import StringIO
+from functools import lru_cache
+from io import BytesIO, StringIO
 from itertools import permutations
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import pandas as pd
@@ -35,6 +43,9 @@ FRAME = (178, 218)  # width and height of an official aligned picture
 WINDOW = (15, 35, 163, 183)  # the 148 x 148 window around the face
 PIXEL_LIMIT = 50_000_000  # a "picture" above this is a decompression bomb, not a photograph
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+BYTE_LIMIT = 64 * 2**20  # a packed "picture" that unpacks to more than this is a bomb, too
+ARCHIVES = 4  # that are kept open
+SPOILT = (BadZipFile, ZlibError, OSError, EOFError, RuntimeError)  # zipfile: encrypted or unknown is a RuntimeError
 
 
 def read_celeba(root: str | Path) -> pd.DataFrame:
@@ -47,12 +58,12 @@ def read_celeba(root: str | Path) -> pd.DataFrame:
     """
     root = Path(root)
     table = read_annotations(root)
-    found = _pictures_on_disk(root)
+    folder, found = _pictures_on_disk(root)
     here = table["file"].isin(found)
     if not here.any():
-        raise FileNotFoundError(f"{root / PICTURES}: none of the {len(table)} annotated pictures is here")
+        raise FileNotFoundError(f"{folder}: none of the {len(table)} annotated pictures is here")
     pictures = table[here].sort_values("file", ignore_index=True)
-    pictures.insert(1, "path", [str(root / PICTURES / file) for file in pictures["file"]])
+    pictures.insert(1, "path", [os.path.join(folder, file) for file in pictures["file"]])
     pictures.attrs = {"missing": int((~here).sum()), "unlisted": len(found) - int(here.sum())}
     return pictures
 
@@ -62,20 +73,29 @@ def read_annotations(root: str | Path) -> pd.DataFrame:
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; CelebA's files and {PICTURES}/ were expected in it")
-    persons, splits, attributes = _read_persons(root), _read_splits(root), _read_attributes(root)
-    _check_same_files(root, {IDENTITY: persons, PARTITION: splits, ATTRIBUTE: attributes})
+    paths = [_annotation_file(root, name) for name in (IDENTITY, PARTITION, ATTRIBUTE)]
+    readers = (_read_persons, _read_splits, _read_attributes)
+    tables = [read(path) for read, path in zip(readers, paths, strict=True)]
+    _check_same_files({path: table["file"] for path, table in zip(paths, tables, strict=True)})
+    persons, splits, attributes = (table.set_index("file") for table in tables)
     return persons.join([splits, attributes]).rename_axis("file").reset_index()
+
+
+def people_with(pictures: pd.DataFrame, n: int) -> int:
+    """How many people have at least `n` of the pictures of a table with a column person."""
+    return int((pictures["person"].value_counts() >= n).sum())
 
 
 def load_picture(path: str | Path, size: int) -> np.ndarray:
     """RGB uint8 [size, size, 3].
 
     An official 178 x 218 picture is cut to its 148 x 148 window, any other one to its central square. A
-    square of the wanted size comes back untouched, others are resized by LANCZOS. Raises FileNotFoundError,
-    or ValueError for a file that can't be decoded, naming it.
+    square of the wanted size comes back untouched, others are resized by LANCZOS. A path may lead into a zip
+    archive. Raises FileNotFoundError, or ValueError for a file that can't be decoded, naming it.
     """
+    archive = _archive_of(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path if archive is None else BytesIO(_unpacked(archive, path))) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise ValueError(f"{image.width} x {image.height} is more than {PIXEL_LIMIT} pixels")
             image.load()  # verify() passes a truncated JPEG, load() does not
@@ -83,6 +103,17 @@ def load_picture(path: str | Path, size: int) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such picture") from None
     except (OSError, EOFError, SyntaxError, ValueError, *BOMBS) as error:
+        raise ValueError(f"{path}: not a readable picture ({error})") from None
+
+
+def picture_bytes(path: str | Path) -> bytes:
+    """The file as it is stored, also where the path leads into a zip archive; errors as `load_picture`."""
+    archive = _archive_of(path)
+    try:
+        return Path(path).read_bytes() if archive is None else _unpacked(archive, path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such picture") from None
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable picture ({error})") from None
 
 
@@ -102,42 +133,108 @@ def _to_square(image: Image.Image, size: int) -> Image.Image:
     return image.crop(window).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _pictures_on_disk(root: Path) -> set[str]:
-    folder = root / PICTURES
+def _archive_of(path: str | Path) -> str | None:
+    """The zip archive that a path leads into, None where it leads through folders alone."""
+    return next((str(part) for part in Path(path).parents if part.suffix == ".zip" and part.is_file()), None)
+
+
+def _unpacked(archive: str, path: str | Path) -> bytes:
+    """One member of an archive; a FileNotFoundError or a ValueError that says why it can't be had."""
+    try:
+        members = _opened(archive)
+        info = members.getinfo(Path(path).relative_to(archive).as_posix())
+        if info.file_size > BYTE_LIMIT:
+            raise ValueError(f"unpacks to {info.file_size} bytes, more than {BYTE_LIMIT}")
+        with members.open(info) as file:
+            return file.read(info.file_size)  # never more than is declared; the checksum is compared at that point
+    except KeyError:
+        raise FileNotFoundError(path) from None
+    except SPOILT as error:
+        raise ValueError(f"the archive is damaged or locked: {error}") from None
+
+
+def _opened(archive: str) -> ZipFile:
+    found = os.stat(archive)
+    return _open_once(archive, found.st_mtime_ns, found.st_size, os.getpid())
+
+
+@lru_cache(ARCHIVES)
+def _open_once(archive: str, changed: int, size: int, process: int) -> ZipFile:
+    """An archive stays open: its table of contents is read once a process, and again when the file has changed.
+
+    A forked worker must not share the parent's file, whose position is common to both: `process` is in the key.
+    """
+    return ZipFile(archive)
+
+
+def _pictures_on_disk(root: Path) -> tuple[Path, set[str]]:
+    """The folder with pictures, of the three places where it may be, and the names of the pictures in it."""
+    folder, archive = root / PICTURES, root / f"{PICTURES}.zip"
+    for place in (folder, folder / PICTURES):
+        if place.is_dir() and (names := _picture_names(os.listdir(place))):
+            return place, names
+    if archive.is_file():
+        return archive / PICTURES, _packed_names(archive)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; CelebA's aligned pictures were expected in it")
-    return {name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES)}
+    return folder, set()
 
 
-def _read_persons(root: Path) -> pd.DataFrame:
-    path = root / IDENTITY
-    table = _parse(path, _lines(path), 0, ["file", "person"], {"person": str})
+def _packed_names(archive: Path) -> set[str]:
+    try:
+        members = _opened(str(archive)).namelist()
+    except SPOILT as error:
+        raise ValueError(f"{archive}: not a readable zip archive ({error})") from None
+    return _picture_names(name.removeprefix(f"{PICTURES}/") for name in members)
+
+
+def _picture_names(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.lower().endswith(SUFFIXES)}
+
+
+def _annotation_file(root: Path, name: str) -> Path:
+    """An annotation file in its own spelling, else as `.csv` where that one is there."""
+    path = root / name
+    mirrored = path.with_suffix(".csv")
+    return mirrored if mirrored.is_file() and not path.is_file() else path
+
+
+def _read_persons(path: Path) -> pd.DataFrame:
+    lines = _lines(path)
+    table = _parse(path, lines, _head(path, lines), ["file", "person"], {"person": str})
     good = table["person"].str.fullmatch("[0-9]{1,18}", na=False)
     _refuse(path, ~good, table["person"], "a person's number was expected")
-    return table.set_index("file").astype({"person": np.int64})
+    return table.astype({"person": np.int64})
 
 
-def _read_splits(root: Path) -> pd.DataFrame:
-    path = root / PARTITION
-    table = _parse(path, _lines(path), 0, ["file", "split"], {"split": str})
-    _refuse(path, ~table["split"].isin(SPLITS), table["split"], "partition 0, 1 or 2 was expected")
-    return table.assign(split=table["split"].map(SPLITS)).set_index("file")
-
-
-def _read_attributes(root: Path) -> pd.DataFrame:
-    path = root / ATTRIBUTE
+def _read_splits(path: Path) -> pd.DataFrame:
     lines = _lines(path)
-    names = lines[1].split() if len(lines) > 1 else []
-    if sorted(names) != sorted(ATTRIBUTES):
-        unlike = " ".join(sorted(set(names) ^ set(ATTRIBUTES))) or "one is repeated"
-        raise ValueError(f"{path}, row 2: CelebA's 40 attribute names were expected, these differ: {unlike}")
-    table = _parse(path, lines, 2, ["file", *names], {})
-    if lines[0].split() != [str(len(table))]:
+    table = _parse(path, lines, _head(path, lines), ["file", "split"], {"split": str})
+    _refuse(path, ~table["split"].isin(SPLITS), table["split"], "partition 0, 1 or 2 was expected")
+    return table.assign(split=table["split"].map(SPLITS))
+
+
+def _read_attributes(path: Path) -> pd.DataFrame:
+    lines = _lines(path)
+    names, head = _attribute_names(path, lines)
+    table = _parse(path, lines, head, ["file", *names], {})
+    if head == 2 and lines[0].split() != [str(len(table))]:
         raise ValueError(f"{path}, row 1: announces {lines[0].strip()!r} rows, the file holds {len(table)}")
     for name in names:
         bad = ~pd.to_numeric(table[name], errors="coerce").isin([-1, 1])
         _refuse(path, bad, table[name], f"1 or -1 was expected for {name}")
-    return table.set_index("file")[list(ATTRIBUTES)] == 1
+    return table[["file"]].join(table[list(ATTRIBUTES)] == 1)
+
+
+def _attribute_names(path: Path, lines: list[str]) -> tuple[list[str], int]:
+    """The 40 names in the order of the columns, and how many lines come before the first picture."""
+    head = 1 if path.suffix == ".csv" else 2
+    names = lines[head - 1].split(_separator(path)) if len(lines) >= head else []
+    names = names[1:] if path.suffix == ".csv" else names  # the column of file names has one, too
+    if sorted(names) != sorted(ATTRIBUTES):
+        unlike = " ".join(sorted(set(names) ^ set(ATTRIBUTES))) or "one is repeated"
+        raise ValueError(f"{path}, row {head}: CelebA's 40 attribute names were expected, these differ: {unlike}")
+    return names, head
 
 
 def _lines(path: Path) -> list[str]:
@@ -148,16 +245,27 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
+def _head(path: Path, lines: list[str]) -> int:
+    """1 where a `.csv` begins with the names of its columns, else 0."""
+    return int(path.suffix == ".csv" and not lines[0].split(",")[0].lower().endswith(SUFFIXES))
+
+
+def _separator(path: Path) -> str | None:
+    """What stands between two columns; None is any white space, as in `str.split`."""
+    return "," if path.suffix == ".csv" else None
+
+
 def _parse(path: Path, lines: list[str], head: int, names: list[str], dtype: dict) -> pd.DataFrame:
     """Rows after the first `head` as a table whose index is the row number in the file."""
     if not "".join(lines[head:]).strip():
         raise ValueError(f"{path}, row {head + 1}: the file holds no rows")
+    separator = _separator(path)
     for row, line in enumerate(lines[head:], head + 1):
-        if (count := len(line.split())) != len(names):
+        if (count := len(line.split(separator))) != len(names):
             raise ValueError(f"{path}, row {row}: {count} columns where {len(names)} were expected")
     table = pd.read_csv(
         StringIO("\n".join(lines[head:])),
-        sep=r"\s+",
+        sep=separator or r"\s+",
         header=None,
         names=names,
         dtype={"file": str, **dtype},
@@ -176,12 +284,12 @@ def _refuse(path: Path, bad: pd.Series, values: pd.Series, expected: str) -> Non
         raise ValueError(f"{path}, row {row}: {values[row]!s} is wrong, {expected}")
 
 
-def _check_same_files(root: Path, tables: dict[str, pd.DataFrame]) -> None:
+def _check_same_files(files: dict[Path, pd.Series]) -> None:
     """Every annotation file must speak of the same pictures."""
-    for (here, rows), (there, others) in permutations(tables.items(), 2):
-        if rows.index.equals(others.index):  # the usual case, and quick
+    for (here, names), (there, others) in permutations(files.items(), 2):
+        if names.array.equals(others.array):  # the usual case, and quick
             continue
-        lacking = ~rows.index.isin(others.index)
+        lacking = ~names.isin(others)
         if lacking.any():
-            row = int(lacking.argmax()) + (3 if here == ATTRIBUTE else 1)
-            raise ValueError(f"{root / here}, row {row}: {rows.index[lacking][0]} has no row in {there}")
+            row = lacking.idxmax()
+            raise ValueError(f"{here}, row {row}: {names[row]} has no row in {there.name}")

@@ -8,6 +8,7 @@ The parameters cell of a notebook is the one place where a default stands.
     grid:                     # an adapter for each combination of the lists of merge, slots, order, target, n_max, seed
       - {merge: mean, slots: own, n_max: 4, random_n: true, seed: [0, 1], n_refs: [1, 2, 4]}
     lams: [0.0, 0.5, 1.0]     # the values of λ at which an adapter generates, unless its entry has `lams` of its own
+    launch: torchrun --standalone --nproc-per-node 2  # what starts the processes of a training; without it there is one
     cells:                    # more pictures of adapters of the grid, for side questions: again a product of lists
       - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [occluded100, reversed], guidance: [1.0, 5.0], lams: [1.0]}
 
@@ -69,7 +70,7 @@ class AdapterRun:
     seed: int
     n_refs: tuple[int, ...]
     order: str = "given"
-    projection: str = "linear"
+    projection: str = "linear"  # or a published file, which has no place in the name
     target: str = "left_out"
     lams: tuple[float, ...] = ()
 
@@ -80,7 +81,7 @@ class AdapterRun:
         An order, a projection or a target other than the default stands in it too: `mean-own-norm-n4r-s0`.
         """
         settings = (self.order, self.projection, self.target)
-        others = [value for value in settings if value not in ("given", "linear", "left_out")]
+        others = [value for value in settings if value in ("norm", "resampler", "shown")]
         return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
 
 
@@ -115,6 +116,7 @@ class Profile:
     lams: tuple[float, ...]
     cells: Mapping[str, Cell]  # by "adapter/cell", the usual ones first
     folder: Path = NOTEBOOKS
+    launch: str = ""  # the command that starts the processes of a training
 
     def values(self, notebook: str, **more: object) -> dict[str, object]:
         """The parameters of a notebook that differ from its defaults: the profile's, then `more`."""
@@ -131,7 +133,7 @@ def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
     path = find_profile(name_or_path)
     settings = _read_yaml(path)
     where = path.name
-    _known("key", settings, ("notebooks", "grid", "lams", "cells"), where)
+    _known("key", settings, ("notebooks", "grid", "lams", "cells", "launch"), where)
     notebooks = _notebooks(settings.get("notebooks", {}), where, folder)
     default = _read_yaml(CONFIGS / f"{DEFAULT}.yaml")
     if "grid" not in settings:
@@ -140,7 +142,8 @@ def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
     adapters = _grid(settings["grid"], lams, where)
     cells = [*_usual_cells(adapters), *_more_cells(settings.get("cells", []), adapters, lams, f"{where}: cells")]
     names = _different([f"{cell.adapter}/{cell.name}" for cell in cells], f"{where}: cells")
-    return Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder)
+    launch = convert(settings.get("launch", ""), "str", f"{where}: launch")
+    return Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder, launch)
 
 
 def main_run(adapters: Mapping[str, AdapterRun]) -> AdapterRun:

@@ -1,5 +1,9 @@
 """From what the judges say about one cell of the grid to rows of the tidy table and scores of single samples.
 
+Metrics depend on the judges: `text` needs one of attributes, `is` one of classes, `clip_i` and `clip_t` CLIP, `faces`
+one that can miss a face. A sample without a face has no identity, top1 and copying; `count` says over how many others
+the mean is taken, beside the share and count of `faces`.
+
 A cell is one (adapter, n_refs, prompts, w, λ) with its S samples; the references (real pictures, reconstructions,
 another person's prompts) are cells like any other, judged against the same `Reference`: all rows are comparable.
 """
@@ -7,22 +11,25 @@ another person's prompts) are cells like any other, judged against the same `Ref
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from . import intervals, metrics
+from .captions import captions
 from .celeba import load_pictures
 from .galleries import read_index, read_pictures
-from .judges import Judged, Judges, mentioned
+from .judges import Judged, Judges, PhotoJudges, mentioned
 from .paths import atomic
 
 ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "n_max", "random_n", "seed")
 KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
 TABLE_COLUMNS = (*KEYS, "metric", "value", "low", "high", "count", "judge")
-SCORES = ("identity", "top1", "text", "copying")
+BY_IDENTITY = ("identity", "top1", "copying", "faces")
+BY_CLIP = ("clip_i", "clip_t")
+SCORES = ("identity", "top1", "text", "copying", "faces", *BY_CLIP)
 SCORE_KEYS = ("adapter", "seed", "cell", "n_refs", "lam")
 SCORE_COLUMNS = (*SCORE_KEYS, "person", "sample", *SCORES)
 
@@ -36,15 +43,18 @@ class Reference:
 
     person: np.ndarray  # [S] of each sample
     sample: np.ndarray  # [S] number of the sample of its person
-    wanted: np.ndarray  # bool [S, A] what the sample's caption mentions
-    held_out: Mapping[int, np.ndarray]  # person -> identity embeddings [H, D]
+    wanted: np.ndarray | None  # bool [S, A] what the sample's caption mentions; None where no judge looks for it
+    held_out: Mapping[int, np.ndarray]  # person -> identity embeddings [H, D] of the pictures that show a face
     real_features: np.ndarray  # [M, F]
     real_person: np.ndarray  # [M]
     identity_judge: str = "mini identity judge"
     attribute_judge: str = "mini attribute judge"
+    clip_held_out: Mapping[int, np.ndarray] | None = None  # person -> CLIP embeddings [H, C]
+    captions: np.ndarray | None = None  # [S, C] CLIP embeddings of the samples' captions
+    clip_judge: str = ""
 
 
-def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int) -> Reference:
+def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int) -> Reference:
     """The reference of samples: held-out pictures of their people, targets left out, seen by the same judges.
 
     sets: columns person, sample, target (file) and held_out (list of files), a row a sample; pictures: the table of
@@ -57,14 +67,31 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, s
     if empty := [person for person, rest in files.items() if not rest]:
         raise ValueError(f"person {empty[0]}: every held-out picture is a target; fewer samples were expected")
     person = np.repeat(list(files), [len(rest) for rest in files.values()])
-    seen = judges.look(load_pictures(by_file.loc[sum(files.values(), []), "path"], size))
-    held_out = {one: seen.identity[person == one] for one in files}
-    return Reference(sets["person"].to_numpy(), sets["sample"].to_numpy(), mentioned(by_file.loc[sets["target"]]),
-                     held_out, seen.features, person, judges.identity_name, judges.attribute_name)
+    seen = _looked_at(judges, by_file.loc[sum(files.values(), []), "path"].tolist(), size)
+    held_out = {one: with_face(seen.identity[person == one]) for one in files}
+    target = by_file.loc[sets["target"]]
+    return Reference(
+        sets["person"].to_numpy(), sets["sample"].to_numpy(),
+        None if seen.attribute_logits is None else mentioned(target),
+        held_out, seen.features, person, judges.identity_name, judges.attribute_name,
+        None if seen.clip is None else {one: seen.clip[person == one] for one in files},
+        judges.read(captions(target)), judges.clip_name)
 
 
-def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int, settings: Mapping,
-                  ) -> list | None:
+def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int, batch: int = 512) -> Judged:
+    """What the judges say of files, of which few are in memory at a time."""
+    parts = [judges.look(load_pictures(paths[i:i + batch], size)) for i in range(0, len(paths), batch)]
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
+    return Judged(**{name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()})
+
+
+def with_face(embeds: np.ndarray) -> np.ndarray:
+    """The rows of identity embeddings [M,D] that are not NaN: those of pictures in which a face was found."""
+    return embeds[np.isfinite(embeds).all(1)]
+
+
+def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int,
+                  settings: Mapping) -> list | None:
     """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`.
 
     settings: a gallery's `n_refs` and `prompts`. None where prompts were drawn anew: they are no pictures of the set.
@@ -115,24 +142,51 @@ def evaluate_cell(
         raise ValueError(f"keys: {unknown[0]} is no column of the table; expected some of {', '.join(KEYS)}")
     scores = sample_scores(judged, reference, prompts)
     found = {**_mean_rows(scores, 10 * resamples), **_set_rows(judged, reference, resamples)}
-    rows = [_row(keys, reference, metric, interval, len(scores)) for metric, interval in found.items()]
+    rows = [_row(keys, reference, metric, interval, _count(scores, metric)) for metric, interval in found.items()]
     return rows, scores.assign(**{k: keys.get(k, np.nan) for k in SCORE_KEYS})[list(SCORE_COLUMNS)]
 
 
 def sample_scores(judged: Judged, reference: Reference, prompts: Sequence | None = None) -> pd.DataFrame:
-    """One row a sample: person, sample, identity, top1, text, copying (NaN without prompts)."""
+    """One row a sample: person, sample and `SCORES`, NaN where no judge or no prompt gives one.
+
+    Without a face there is no identity, top1 and copying, nor where no real picture of the person shows one.
+    """
     person = np.asarray(reference.person)
     missing = set(person.tolist()) - set(reference.held_out)
     if missing:
         raise ValueError(f"held_out: person {min(missing)} has no held-out picture")
-    top1 = metrics.retrieval_top1(judged.identity, person, *metrics.gallery(reference.held_out))
-    held_out = [reference.held_out[p] for p in person.tolist()]  # S matrices [H, D]
-    return pd.DataFrame({"person": person, "sample": np.asarray(reference.sample)}).assign(
-        identity=metrics.identity_similarity(judged.identity, held_out),
-        top1=top1.astype(int),
-        text=metrics.attribute_agreement(judged.attribute_logits, reference.wanted),
-        copying=np.nan if prompts is None else metrics.nearest_prompt(judged.identity, prompts),
-    )
+    scores = pd.DataFrame({"person": person, "sample": np.asarray(reference.sample)})
+    scores = scores.join(_identity_scores(judged, reference, prompts)).assign(text=np.nan, faces=np.nan)
+    if judged.attribute_logits is not None:
+        scores["text"] = metrics.attribute_agreement(judged.attribute_logits, reference.wanted)
+    if judged.faces is not None:
+        scores["faces"] = np.asarray(judged.faces).astype(int)
+    return scores.assign(**_clip_scores(judged, reference))
+
+
+def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | None) -> pd.DataFrame:
+    """identity, top1 and copying of the samples that can be judged, by their row."""
+    people, embeds = np.asarray(reference.person), np.asarray(judged.identity)
+    known = {person: rows for person, rows in reference.held_out.items() if len(rows)}
+    seen = np.flatnonzero(np.isfinite(embeds).all(1) & np.isin(people, list(known)))
+    if not len(seen):
+        return pd.DataFrame(columns=["identity", "top1", "copying"], dtype=float)
+    top1 = metrics.retrieval_top1(embeds[seen], people[seen], *metrics.gallery(known))
+    similarity = metrics.identity_similarity(embeds[seen], [known[person] for person in people[seen].tolist()])
+    scores = pd.DataFrame({"identity": similarity, "top1": top1.astype(int), "copying": np.nan}, index=seen)
+    shown = {} if prompts is None else {row: with_face(np.asarray(prompts[row])) for row in seen}
+    copied = [row for row, rows in shown.items() if len(rows)]
+    if copied:
+        scores.loc[copied, "copying"] = metrics.nearest_prompt(embeds[copied], [shown[row] for row in copied])
+    return scores
+
+
+def _clip_scores(judged: Judged, reference: Reference) -> dict[str, np.ndarray | float]:
+    if judged.clip is None:
+        return dict.fromkeys(BY_CLIP, np.nan)
+    held_out = [reference.clip_held_out[person] for person in reference.person.tolist()]  # S matrices [H, C]
+    return {"clip_i": metrics.identity_similarity(judged.clip, held_out),
+            "clip_t": metrics.caption_similarity(judged.clip, reference.captions)}
 
 
 def over_counts(judged: Judged, reference: Reference, counts: Sequence[int], draws: int = 20, seed: int = 0,
@@ -162,20 +216,20 @@ def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> t
     return np.asarray(reference.real_features)[real], np.asarray(judged.features)[rows]
 
 
-def order_change(judges: Judges, turned: Path, lam: float = 1.0) -> float:
+def order_change(judges: Judges | PhotoJudges, turned: Path, lam: float = 1.0) -> float:
     """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
 
-    `turned` is a gallery such as `n4-reversed`, with the usual one, `n4`, beside it. ValueError where the samples of
-    the two are not the same people, targets and noise.
+    `turned` is a gallery such as `n4-reversed`, with the usual one, `n4`, beside it. Pairs of which one shows no face
+    are left out. ValueError where the samples of the two are not the same people, targets and noise.
     """
     usual = turned.with_name(turned.name.removesuffix("-reversed"))
     (a, turned_keys), (b, usual_keys) = (_identities(judges, folder, lam) for folder in (turned, usual))
     if turned_keys != usual_keys:
         raise ValueError(f"{turned}: other samples than in {usual.name}; run notebooks/05_generate.ipynb again")
-    return float(1 - (a * b).sum(-1).mean())
+    return float(1 - np.nanmean((a * b).sum(-1)))
 
 
-def _identities(judges: Judges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
+def _identities(judges: Judges | PhotoJudges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
     """Identity embeddings of unit length [S,D] of a gallery at one λ, and the (person, sample, target) of each."""
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], lam)]
@@ -209,25 +263,30 @@ def table(rows: Iterable[Mapping]) -> pd.DataFrame:
 
 
 def _mean_rows(scores: pd.DataFrame, resamples: int) -> dict[str, intervals.Interval]:
-    present = [name for name in SCORES if scores[name].notna().all()]
+    """Means over the samples that have the score, where these are of two people or more."""
+    parts = {name: scores[scores[name].notna()] for name in SCORES}
     return {
-        name: intervals.bootstrap(scores[name], scores["person"], resamples=resamples) for name in present
+        name: intervals.bootstrap(part[name], part["person"], resamples=resamples)
+        for name, part in parts.items() if part["person"].nunique() > 1
     }
+
+
+def _count(scores: pd.DataFrame, metric: str) -> int:
+    return int(scores[metric].notna().sum()) if metric in SCORES else len(scores)
 
 
 def _set_rows(judged: Judged, reference: Reference, resamples: int) -> dict[str, intervals.Interval]:
     rows = matched_rows(reference.real_person, reference.person)
     real, real_person = np.asarray(reference.real_features)[rows], np.asarray(reference.real_person)[rows]
     both = (real, judged.features, real_person, reference.person, resamples)
-    return {
-        "fid": metrics.fid_interval(*both),
-        "kid": metrics.kid_interval(*both),
-        "is": metrics.inception_score_interval(judged.class_logits, reference.person, resamples),
-    }
+    found = {"fid": metrics.fid_interval(*both), "kid": metrics.kid_interval(*both)}
+    if judged.class_logits is None:
+        return found
+    return found | {"is": metrics.inception_score_interval(judged.class_logits, reference.person, resamples)}
 
 
 def _row(keys: dict, reference: Reference, metric: str, interval: intervals.Interval, count: int) -> dict:
-    by_identity = metric in ("identity", "top1", "copying")
-    judge = reference.identity_judge if by_identity else reference.attribute_judge
+    judge = reference.identity_judge if metric in BY_IDENTITY else reference.attribute_judge
+    judge = reference.clip_judge if metric in BY_CLIP else judge
     numbers = dict(zip(("value", "low", "high"), interval, strict=True))
     return {**keys, "metric": metric, **numbers, "count": count, "judge": judge}

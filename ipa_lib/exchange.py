@@ -21,7 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .adapter import MultiImageAdapter, key, naming, read_safetensors, refuse_difference
+from .backbone import Backbone, local_file
 from .paths import atomic
+from .projection import PROJECTIONS
 
 PARTS = ("image_proj", "ip_adapter")
 SUFFIXES = (".safetensors", ".bin")
@@ -114,6 +116,29 @@ def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots:
         with naming(path):
             fill_slot(adapter, parts, slot)
     return adapter
+
+
+def start_adapter(start: str, backbone: Backbone, n_slots: int, merge: str, slots: str, order: str,
+                  ) -> MultiImageAdapter:
+    """A new adapter for a base: with a projection of the kind `start`, linear or resampler, or from a published file.
+
+    `start` may also be the path of such a file, or its name on the hub. Errors as `from_published`, `local_file` and
+    the class.
+    """
+    if start not in PROJECTIONS:
+        return from_published(local_file(start), backbone.unet, n_slots, merge, slots, order)
+    config = backbone.image_encoder.config
+    width = config.hidden_size if PROJECTIONS[start].patches else config.projection_dim
+    return MultiImageAdapter.from_unet(backbone.unet, width, n_slots, merge, slots, projection=start, order=order)
+
+
+def load_adapter(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1) -> MultiImageAdapter:
+    """An adapter of this package as it was saved, or a published one in each of `n_slots` slots under `concat`.
+
+    Errors as of `MultiImageAdapter.load` and `from_published`.
+    """
+    ours = Path(path).suffix == ".safetensors" and "layers" in read_safetensors(path)[1]
+    return MultiImageAdapter.load(path) if ours else from_published(path, unet, n_slots, merge="concat")
 
 
 def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: int = 0) -> None:

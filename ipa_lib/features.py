@@ -5,7 +5,6 @@ M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches
 [patches,E] of the image encoder, which a resampler takes.
 """
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as new_sha256
@@ -17,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from .backbone import Backbone, embed_pictures, encode_captions, encode_pictures, no_picture
+from .backbone import Backbone, Source, embed_pictures, encode_captions, encode_pictures, no_picture
 from .captions import EMPTY, captions
-from .celeba import load_pictures
+from .celeba import load_pictures, picture_bytes
 from .identity_sets import occluded_prompts
 from .mini_celeba import redrawn
 from .paths import atomic, sha256
@@ -70,44 +69,44 @@ def data_hash(pictures: pd.DataFrame) -> str:
     """sha256 over names, bytes and captions of the pictures of a table."""
     data = new_sha256()
     for file, path, text in zip(pictures["file"], pictures["path"], captions(pictures), strict=True):
-        data.update(f"{file} {sha256(path)} {text}\n".encode())
+        data.update(f"{file} {new_sha256(picture_bytes(path)).hexdigest()} {text}\n".encode())
     return data.hexdigest()
 
 
-def fingerprint(pictures: pd.DataFrame, base: Path, size: int, patches: bool = False) -> dict:
-    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, the size in pixels."""
-    encoders = new_sha256()
-    for file in sorted(file for part in ENCODERS for file in (base / part).rglob("*") if file.is_file()):
-        encoders.update(f"{file.relative_to(base)} {sha256(file)}\n".encode())
-    return {"data": data_hash(pictures), "encoders": encoders.hexdigest(), "size": size,
-            "patches": patches, "count": len(pictures)}
+def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False) -> dict:
+    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, size and dtype."""
+    return {"data": data_hash(pictures), "encoders": source.digest(ENCODERS), "size": source.size,
+            "dtype": source.dtype, "patches": patches, "count": len(pictures)}
 
 
-def cached_features(pictures: pd.DataFrame, backbone: Backbone, base: Path, folder: Path, size: int,
-                    patches: bool = False) -> Features:
-    """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there."""
-    key = fingerprint(pictures, base, size, patches)
+def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, folder: Path, patches: bool = False,
+                    ) -> Features:
+    """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there.
+
+    `backbone` is what `source` says.
+    """
+    key = fingerprint(pictures, source, patches)
     if fault(folder, key) is None:
         return read_features(folder)
-    features = compute_features(pictures, backbone, size, patches)
+    features = compute_features(pictures, backbone, patches)
     with atomic(folder / "features.safetensors") as file:
         save_file({name: tensor.contiguous() for name, tensor in asdict(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
-        more = {"sha256": sha256(folder / "features.safetensors"), "base": os.path.relpath(base, folder)}
+        more = {"sha256": sha256(folder / "features.safetensors"), "source": asdict(source)}
         file.write_text(json.dumps(key | more, indent=1) + "\n")
     return features
 
 
-def base_of(folder: Path) -> Path:
-    """The Stable Diffusion folder that a cache was made with. ValueError where there is no cache."""
-    if "base" not in (manifest := read_manifest(folder)):
+def source_of(folder: Path) -> Source:
+    """The models that a cache was made with. ValueError where there is no cache."""
+    if "source" not in (manifest := read_manifest(folder)):
         raise ValueError(f"{folder}: no cached features here; run notebooks/03_cache_features.ipynb")
-    return (folder / manifest["base"]).resolve()
+    return Source(**manifest["source"])
 
 
-def load_features(pictures: pd.DataFrame, base: Path, folder: Path, size: int, patches: bool = False) -> Features:
+def load_features(pictures: pd.DataFrame, source: Source, folder: Path, patches: bool = False) -> Features:
     """Features that must be there already. ValueError that says why they can't be used."""
-    if (why := fault(folder, fingerprint(pictures, base, size, patches))) is not None:
+    if (why := fault(folder, fingerprint(pictures, source, patches))) is not None:
         raise ValueError(f"{folder}: {why}; run notebooks/03_cache_features.ipynb again")
     return read_features(folder)
 
@@ -138,10 +137,10 @@ def read_features(folder: Path) -> Features:
     return Features(**load_file(folder / "features.safetensors"))
 
 
-def compute_features(pictures: pd.DataFrame, backbone: Backbone, size: int, patches: bool = False,
-                     batch_size: int = 256) -> Features:
+def compute_features(pictures: pd.DataFrame, backbone: Backbone, patches: bool = False, batch_size: int = 256,
+                     ) -> Features:
     """Features of all pictures, through the frozen encoders."""
-    latents, embeds = zip(*_encoded(pictures, backbone, size, patches, batch_size), strict=True)
+    latents, embeds = zip(*_encoded(pictures, backbone, patches, batch_size), strict=True)
     texts = captions(pictures)
     different = [EMPTY, *sorted(set(texts))]
     row = {text: i for i, text in enumerate(different)}
@@ -150,10 +149,11 @@ def compute_features(pictures: pd.DataFrame, backbone: Backbone, size: int, patc
                     torch.tensor([row[text] for text in texts]))
 
 
-def _encoded(pictures: pd.DataFrame, backbone: Backbone, size: int, patches: bool, batch_size: int) -> Iterator[tuple]:
+def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_size: int) -> Iterator[tuple]:
     """Latents and image embeddings, a batch at a time."""
     with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
         for start in range(0, len(pictures), batch_size):
-            batch = load_pictures(pictures["path"].iloc[start:start + batch_size], size)            # [B,H,W,3]
+            paths = pictures["path"].iloc[start:start + batch_size]
+            batch = load_pictures(paths, backbone.picture_size)                                     # [B,H,W,3]
             yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
             bar.update(len(batch))

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
+from ipa_lib.celeba import picture_bytes
 from ipa_lib.config import PROMPTS, TARGETS
-from ipa_lib.paths import sha256
 
 EPOCH, STEP, PERSON, ORDER = range(4)  # one stream of random numbers for each kind of choice
 
@@ -61,7 +61,7 @@ def check_pictures_differ(
     paths = pictures["path"].tolist()
     rows = {}
     for person, own in groups.rows.items():
-        contents = [sha256(paths[row]) if hashes is None else hashes[row] for row in own]
+        contents = [picture_bytes(paths[row]) if hashes is None else hashes[row] for row in own]
         rows[person] = own[~pd.Index(contents).duplicated()]
     dropped = sum(len(groups.rows[person]) - len(rows[person]) for person in rows)
     return _keep_large(rows, replace(groups, dropped=groups.dropped + dropped))

@@ -1,10 +1,11 @@
 """The judges: networks trained apart from the base model, on other people, that score pictures.
 
 An identity judge gives unit vectors; an attribute judge gives the features of FID and KID, the classes of IS and one
-logit for each attribute that a caption can mention. S pictures, D, F, K, A the widths of what is said about each.
+logit for each attribute that a caption can mention. Photographs have judges of their own (`photo_judges`), with CLIP
+in place of the attributes. S pictures, D, F, K, A, C the widths of what is said about each.
 """
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from transformers import RegNetForImageClassification
 
+from . import photo_judges
 from .captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
+from .photo_judges import Clip
 
 KINDS = 2 * 2 * (len(HAIR) + 1)  # classes of IS: hair (5 attributes or none) × beard × glasses
 IDENTITY_WIDTH = 128
@@ -23,45 +26,93 @@ POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judges say about S pictures, in their order."""
-    identity: np.ndarray          # [S,D] unit vectors; the cosine of two is the similarity of the persons
+    """What the judges say about S pictures, in their order; None where there is no judge for it."""
+    identity: np.ndarray          # [S,D] unit vectors; the cosine of two is the similarity of the persons; NaN: no face
     features: np.ndarray          # [S,F] pooled, for FID and KID
-    class_logits: np.ndarray      # [S,K] over the kinds, for IS
-    attribute_logits: np.ndarray  # [S,A] above 0: the picture shows what a caption would mention
+    class_logits: np.ndarray | None      # [S,K] over the kinds, for IS
+    attribute_logits: np.ndarray | None  # [S,A] above 0: the picture shows what a caption would mention
+    clip: np.ndarray | None = None       # [S,C] unit vectors in one space with those of captions
+    faces: np.ndarray | None = None      # bool [S] was a face found? None: faces are not searched for
 
 
 @dataclass(frozen=True)
 class Judges:
-    """The two networks; their names stand beside every number that they give."""
+    """The two networks that are trained on drawn faces; their names stand beside every number that they give."""
     identity_net: RegNetForImageClassification
     attribute_net: RegNetForImageClassification
     identity_name: str = "mini identity judge"
     attribute_name: str = "mini attribute judge"
+    clip_name: str = ""
 
     @torch.no_grad()
     def look(self, pictures: np.ndarray) -> Judged:
         """Both judges on uint8 pictures [S,H,W,3]."""
-        parts = [self._look(x) for x in as_batches(pictures)]
-        return Judged(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+        parts = [self._look(x.to(self.identity_net.device)) for x in as_batches(pictures)]
+        return Judged(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
+
+    def read(self, captions: Sequence[str]) -> None:
+        """No judge of drawn faces reads captions: there is no CLIP-T."""
 
     def _look(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         identity = F.normalize(self.identity_net(x).logits, dim=-1)                                 # [B,D]
         features = self.attribute_net.regnet(x).pooler_output.flatten(1)                            # [B,F]
         kinds, attributes = self.attribute_net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)
-        return identity, features, kinds, attributes * torch.tensor(POLARITY)
+        return identity, features, kinds, attributes * torch.tensor(POLARITY, device=x.device)
 
 
-def load_judges(folder: str | Path) -> Judges:
-    """The judges in `folder/identity_judge` and `folder/attribute_judge`, in float32.
+@dataclass(frozen=True)
+class PhotoJudges:
+    """Networks for photographs, see `photo_judges`. None of them judges attributes: there is no text agreement."""
+    identity: Callable[[np.ndarray], np.ndarray]  # uint8 [S,H,W,3] → [S,D]
+    features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # → [S,F], [S,K]
+    clip: Clip | None
+    misses_faces: bool  # then what is judged says which pictures show a face
+    identity_name: str
+    attribute_name: str
+    clip_name: str = ""
 
-    Raises FileNotFoundError that names the folder which is absent.
+    def look(self, pictures: np.ndarray) -> Judged:
+        """All judges on uint8 pictures [S,H,W,3]."""
+        identity = np.asarray(self.identity(pictures))
+        if identity.ndim != 2 or len(identity) != len(pictures):
+            raise ValueError(f"{self.identity_name}: [{len(pictures)},D] was expected, got {list(identity.shape)}")
+        clip = None if self.clip is None else self.clip.look(pictures)
+        faces = np.isfinite(identity).all(1) if self.misses_faces else None
+        return Judged(identity, *self.features(pictures), None, clip, faces)
+
+    def read(self, captions: Sequence[str]) -> np.ndarray | None:
+        """Unit vectors [S,C] of captions, for CLIP-T; None without CLIP."""
+        return None if self.clip is None else self.clip.read(captions)
+
+
+def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges | PhotoJudges:
+    """The judges that `spec` names, in float32: a folder with trained ones, or a .yaml or .json file with others.
+
+    A folder holds `identity_judge` and `attribute_judge`; what a file says is in `photo_judges.read_spec`.
+    Raises FileNotFoundError that names the folder or file which is absent, ValueError that names file and key,
+    ModuleNotFoundError for a package that a network needs.
     """
+    if Path(spec).suffix in (".yaml", ".yml", ".json"):
+        return _load_photo_judges(Path(spec), device)
     nets = []
     for part in ("identity_judge", "attribute_judge"):
-        if not (Path(folder) / part / "config.json").is_file():
-            raise FileNotFoundError(f"{Path(folder) / part}: no judge here; `make base` trains one")
-        nets.append(RegNetForImageClassification.from_pretrained(Path(folder) / part, dtype=torch.float32).eval())
+        if not (Path(spec) / part / "config.json").is_file():
+            raise FileNotFoundError(f"{Path(spec) / part}: no judge here; `make base` trains one")
+        net = RegNetForImageClassification.from_pretrained(Path(spec) / part, dtype=torch.float32)
+        nets.append(net.eval().to(device))
     return Judges(*nets)
+
+
+def _load_photo_judges(path: Path, device: torch.device | str) -> PhotoJudges:
+    spec, folder = photo_judges.read_spec(path), path.parent
+    try:
+        identity, identity_name, misses_faces = photo_judges.load_identity(spec, folder)
+        features, features_name = photo_judges.load_features(spec, folder, device)
+        clip = photo_judges.load_clip(spec["text"], folder, device) if "text" in spec else None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return PhotoJudges(identity, features, clip, misses_faces, identity_name, features_name,
+                       "" if clip is None else clip.name)
 
 
 def as_batches(pictures: np.ndarray, size: int = 256) -> Iterator[torch.Tensor]:
@@ -87,9 +138,11 @@ def kinds(pictures: pd.DataFrame) -> np.ndarray:
     return ((hair * 2 + ~labels["No_Beard"]) * 2 + labels["Eyeglasses"]).to_numpy()
 
 
-def facts(folder: str | Path) -> dict[str, int]:
-    """What the paper states of the judges in `folder`: people they were trained on, widths of what they say."""
-    judges = load_judges(folder)
-    recipe = json.loads((Path(folder) / "recipes" / "identity_judge.json").read_text())
-    return {"people_judges": recipe["judge_people"], "feature_dim": judges.attribute_net.config.hidden_sizes[-1],
-            "is_classes": KINDS}
+def facts(spec: str | Path) -> dict[str, int]:
+    """What the paper states of the judges that `spec` names: widths of what they say, and, where these were trained
+    here, on how many people."""
+    seen = load_judges(spec).look(np.zeros((1, 64, 64, 3), np.uint8))
+    recipe = Path(spec) / "recipes" / "identity_judge.json"
+    people = {"people_judges": json.loads(recipe.read_text())["judge_people"]} if Path(spec).is_dir() else {}
+    classes = {} if seen.class_logits is None else {"is_classes": seen.class_logits.shape[1]}
+    return people | {"feature_dim": seen.features.shape[1]} | classes

@@ -14,13 +14,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
+from .fidelity import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 from .intervals import Interval, people_weights, recentred
 
 LOWEST_LOG_PROB = -600.0  # exp(-600) is still a normal float64: 0 · log 0 never becomes NaN
@@ -82,6 +81,41 @@ def inception_score(log_probs, splits: int = 10, seed: int = 0) -> tuple[float, 
     return float(mean), float(deviation)
 
 
+class Manifold(NamedTuple):
+    """How far samples lie among real pictures, and real pictures among samples; shares, but density may exceed 1."""
+
+    precision: float  # of samples within a real picture's ball
+    recall: float  # of real pictures within a sample's ball
+    density: float  # real balls around a sample, divided by k
+    coverage: float  # of real pictures with a sample in their ball
+
+
+# Precision, recall: https://arxiv.org/abs/1904.06991. Density, coverage: https://arxiv.org/abs/2002.09797
+def manifold(real, fake, k: int = 5) -> Manifold:
+    """Fidelity and diversity apart: real [M,F] and fake [M',F] features; a ball reaches to the k-th nearest of a set.
+
+    Depends on the counts as FID does, and on outliers more. Memory [M,M'] and [M',M'].
+    Raises ValueError as `fid`, and for k outside 1…min(M, M') − 1.
+    """
+    real, fake = _pair(real, fake)
+    if not 1 <= k < min(len(real), len(fake)):
+        raise ValueError(f"k: expected 1 to {min(len(real), len(fake)) - 1} (below the smaller set), got {k}")
+    between, of_real, of_fake = _distances(real, fake), _radii(real, k), _radii(fake, k)  # [M,M'], [M], [M']
+    in_real, in_fake = between < of_real[:, None], between < of_fake[None]
+    return Manifold(float(in_real.any(0).mean()), float(in_fake.any(1).mean()),
+                    float(in_real.sum(0).mean() / k), float((between.min(1) < of_real).mean()))
+
+
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
+    """[M] distance of each row to its k-th nearest other one."""
+    return np.partition(_distances(x, x), k, axis=1)[:, k]  # the nearest is the row itself
+
+
+def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Euclidean [M,M']; not from a product of the matrices, which would lose the digits of near rows."""
+    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), compute_mode="donot_use_mm_for_euclid_dist").numpy()
+
+
 # ---------------------------------------------------------------- their intervals over people
 def fid_interval(
     real, fake, real_person, fake_person, resamples: int = 200, level: float = 0.95, seed: int = 0
@@ -137,9 +171,17 @@ def cosine(a, b) -> np.ndarray:
 def identity_similarity(sample_embeds, held_out: Sequence) -> np.ndarray:
     """[S] mean cosine of a sample to *held-out* pictures of its person: identity, not likeness to a prompt.
 
+    In the embeddings of CLIP it is CLIP-I, which also sees dress, light and background.
     sample_embeds [S,D]; held_out S matrices [H_i,D], none of them a prompt or the judged picture itself.
     """
     return np.array([cosine(s[None], h).mean() for s, h in _with_sets(sample_embeds, held_out, "held_out")])
+
+
+# CLIP-T; CLIPScore is 2.5 times what of it is above 0.                          https://arxiv.org/abs/2104.08718
+def caption_similarity(sample_embeds, caption_embeds) -> np.ndarray:
+    """[S] cosine of a sample to its own caption, of embeddings [S,D] in one space."""
+    pairs = _with_sets(sample_embeds, np.asarray(caption_embeds), "caption_embeds")
+    return np.array([cosine(sample[None], caption[None])[0, 0] for sample, caption in pairs])
 
 
 def nearest_prompt(sample_embeds, prompts: Sequence) -> np.ndarray:

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from .paths import atomic
-from .training import Checkpoint, denoising_loss, fit, step_generator
+from .training import Checkpoint, denoising_loss, draw_noise, fit, step_generator
 
 SIZE = 64              # side of a picture, pixels
 LATENT_CHANNELS = 4    # of 16 × 16 latents: 8 × 8 lose the mouth
@@ -204,11 +204,12 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
     """
     encoder.eval().requires_grad_(False)
 
-    def loss_at(step: int) -> torch.Tensor:
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
         with half_precision():
-            return vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, **VAE_LOSS)
+            loss = vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, **VAE_LOSS)
+        yield loss
 
     yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, checkpoint=checkpoint)
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
@@ -228,15 +229,15 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
     that must read them off the embedding too, so that it also carries what the caption says.
     """
-    def loss_at(step: int) -> torch.Tensor:
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         picked, labels = identity_batch(rows, people, 4, generator)
         with half_precision():
             z = embed(to_input(pictures[picked.numpy()], generator))                                # [B,D]
             loss = contrastive_loss(z, labels)
-            if attributes is None:
-                return loss
-            return loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
+            if attributes is not None:
+                loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
+        yield loss
 
     yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
                    checkpoint=checkpoint, also=[b for m in modules for b in m.buffers()])
@@ -248,12 +249,12 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
                 attributes: torch.Tensor, steps: int, batch_size: int, seed: int, checkpoint: Checkpoint | None = None,
                 ) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
-    def loss_at(step: int) -> torch.Tensor:
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator)
         with half_precision():
             logits = judge(to_input(pictures[rows.numpy()], generator)).logits
-        return judge_loss(logits, kinds[rows], attributes[rows])
+        yield judge_loss(logits, kinds[rows], attributes[rows])
 
     yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, checkpoint=checkpoint,
                    also=list(judge.buffers()))
@@ -270,14 +271,15 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
     """
     average = ExponentialAverage(unet, text_encoder)
 
-    def loss_at(step: int) -> torch.Tensor:
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         rows = torch.randint(len(latents), (batch_size,), generator=generator)
         version = torch.randint(tokens.shape[1], (batch_size,), generator=generator)
         dropped = torch.rand(batch_size, generator=generator) < drop_text
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
         text = text_encoder(told).last_hidden_state                                                 # [B,L,D]
-        return denoising_loss(unet, scheduler, latents[rows], text, generator)
+        eps, t = draw_noise(scheduler, latents[rows].shape, generator)
+        yield denoising_loss(unet, scheduler, latents[rows], text, eps, t)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
     yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,

@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,8 +56,13 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
 
     Raises ValueError for a parameter that the notebook lacks or of a wrong type, before anything runs, and
     NotebookError when a cell raises: then the cells until there are kept as `<output stem>.failed.ipynb`.
+    Of several processes that torchrun or `accelerate launch` has started each runs the notebook, and the first of them
+    keeps the copy.
     """
     values = check_values(find_notebook(notebook), values)
+    if int(os.environ.get("RANK", 0)) > 0:
+        with tempfile.TemporaryDirectory() as folder:
+            return _papermill(notebook, Path(folder) / output.name, values, progress=False)
     failed = output.with_suffix(".failed.ipynb")
     with _locked(output), atomic(output) as temporary:
         try:

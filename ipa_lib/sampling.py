@@ -43,11 +43,12 @@ def denoise(unet, scheduler, x_T: torch.Tensor, text: torch.Tensor, empty: torch
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps)
     x_t, condition = x_T * scheduler.init_noise_sigma, torch.cat([empty.expand_as(text), text])     # [2B,L,D]
+    x_t = x_t.to(unet.device, torch.float32)  # a step is small: in half precision it would be lost
     images = None if image_kv is None else {"image_kv": image_kv, "lam": lam}
     for t in scheduler.timesteps:
         both = scheduler.scale_model_input(torch.cat([x_t, x_t]), t)                                # [2B,c,h,w]
-        eps = unet(both, t, condition, cross_attention_kwargs=images).sample
-        x_t = scheduler.step(guide(eps, w), t, x_t).prev_sample                                     # [B,c,h,w]
+        eps = unet(both.to(unet.dtype), t, condition, cross_attention_kwargs=images).sample
+        x_t = scheduler.step(guide(eps.float(), w), t, x_t).prev_sample                             # [B,c,h,w]
         yield x_t
 
 
@@ -78,4 +79,4 @@ def _sweep(adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[fl
     kv = adapter.guided(features.embeds[refs], nothing=features.nothing).repeat_interleave(times)   # [2bΛ,…]
     x_T = initial_noise(sets["person"], sets["sample"], shape, seed).repeat_interleave(times, 0)    # [bΛ,c,h,w]
     text = features.text(torch.tensor(sets["target"].to_numpy())).repeat_interleave(times, 0)       # [bΛ,L,D]
-    return kv, x_T, text, torch.tensor(lams).repeat(len(sets))
+    return kv, x_T, text, torch.tensor(lams, device=text.device).repeat(len(sets))

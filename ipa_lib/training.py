@@ -2,6 +2,7 @@
 
 Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
 """
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -64,14 +65,16 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch.Tensor], steps: int, lr: float,
-        weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None,
+def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Iterator[torch.Tensor]], steps: int,
+        lr: float, weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None,
         checkpoint: Checkpoint | None = None, also: Sequence[torch.Tensor] = (),
         after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
-    A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` returns the scalar loss of that
-    step; `after_step(step)` is called when it is made. With `checkpoint` an interrupted training goes on where its
+    A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` yields the loss of each part of
+    that step's batch, as many as the accelerator has `gradient_accumulation_steps`; the gradient of one is taken before
+    the next is asked for. The record has their mean, over all processes too. `after_step(step)` is called when a step
+    is made. With `checkpoint` an interrupted training goes on where its
     state was kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one; records of the
     earlier steps, and what the caller has added to them, come again.
     Raises FloatingPointError naming the step when the loss is not finite.
@@ -84,21 +87,29 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], torch
     records = _restore(checkpoint, [*parameters, *also], optimizer, schedule)
     yield from records
     for step in range(len(records), steps):
-        if checkpoint and step and step % checkpoint.every == 0:
+        if checkpoint and accelerator.is_main_process and step and step % checkpoint.every == 0:
             checkpoint.save(tensors=[t.detach() for t in (*parameters, *also)], optimizer=optimizer.state_dict(),
                             schedule=schedule.state_dict(), records=records)
-        loss = loss_at(step)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}: lower lr or look at that step's pictures")
-        accelerator.backward(loss)
+        loss = _backward(accelerator, loss_at(step))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {step}: lower lr or look at that step's pictures")
         accelerator.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         lr_now = schedule.get_last_lr()[0]
         schedule.step()
         optimizer.zero_grad()
         after_step(step)
-        records.append({"step": step, "loss": loss.item(), "lr": lr_now})
+        records.append({"step": step, "loss": loss, "lr": lr_now})
         yield records[-1]
+
+
+def _backward(accelerator: Accelerator, losses: Iterable[torch.Tensor]) -> float:
+    """Takes the gradient of the mean of some losses, one after another; their mean, over the processes too."""
+    values = []
+    for loss in losses:
+        accelerator.backward(loss)  # of loss / gradient_accumulation_steps
+        values.append(loss.detach().float())
+    return accelerator.reduce(torch.stack(values).mean(), "mean").item()
 
 
 def _restore(checkpoint: Checkpoint | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:
@@ -118,15 +129,21 @@ def add_noise(scheduler, x_0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) 
     return scheduler.add_noise(x_0, eps, t)
 
 
+def draw_noise(scheduler, shape: Sequence[int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """ε of `shape` [B,c,h,w] and times t [B] of equation (1)."""
+    eps = torch.randn(tuple(shape), generator=generator)
+    return eps, torch.randint(scheduler.config.num_train_timesteps, (len(eps),), generator=generator)
+
+
 # Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values
-def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, generator: torch.Generator,
+def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, eps: torch.Tensor, t: torch.Tensor,
                    **condition) -> torch.Tensor:
     """Mean squared error of ε_θ itself (not of the guided ε̂) for latents `x_0` [B,c,h,w] and text states [B,L,D].
 
-    `condition` goes to the U-Net's attention processors: `image_kv` and `lam` of `ipa_lib.attention`.
+    eps, t: `draw_noise`. `condition` goes to the U-Net's attention processors: `image_kv` and `lam` of
+    `ipa_lib.attention`.
     """
-    eps = torch.randn(x_0.shape, generator=generator).to(x_0)                                       # [B,c,h,w]
-    t = torch.randint(scheduler.config.num_train_timesteps, (len(x_0),), generator=generator).to(x_0.device)
+    eps, t = eps.to(x_0), t.to(x_0.device)
     x_t = add_noise(scheduler, x_0, eps, t)
     prediction = unet(x_t, t, text, cross_attention_kwargs=condition or None).sample                # [B,c,h,w]
     return F.mse_loss(prediction.float(), eps.float())
@@ -149,13 +166,26 @@ def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tenso
 
 # Equation (4)
 def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], generator: torch.Generator,
-                 p_drop: float = P_DROP) -> torch.Tensor:
-    """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them."""
+                 p_drop: float = P_DROP, share: slice = slice(None)) -> torch.Tensor:
+    """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them.
+
+    With `share` that of some of its sets: what is drawn for a set does not depend on who draws it.
+    """
     target, refs, mask = (batch[name].to(features.latents.device) for name in ("target", "refs", "mask"))
     text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, features.nothing,
                                    generator, p_drop)
-    return denoising_loss(unet, scheduler, features.latents[target], text, generator,
-                          image_kv=adapter(embeds, mask), lam=1.0)
+    x_0 = features.latents[target]
+    eps, t = draw_noise(scheduler, x_0.shape, generator)
+    x_0, text, eps, t, embeds, mask = (x[share] for x in (x_0, text, eps, t, embeds, mask))
+    return denoising_loss(unet, scheduler, x_0, text, eps, t, image_kv=adapter(embeds, mask), lam=1.0)
+
+
+def shares(batch_size: int, parts: int, processes: int = 1, process: int = 0) -> list[slice]:
+    """The equal parts of a batch that one of several processes has. ValueError where it can't be divided so."""
+    if batch_size % (parts * processes):
+        raise ValueError(f"batch_size: {batch_size} sets, not to be divided among {processes} × {parts}")
+    size = batch_size // (parts * processes)
+    return [slice(i * size, (i + 1) * size) for i in range(process * parts, (process + 1) * parts)]
 
 
 @torch.no_grad()
@@ -172,7 +202,10 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
 
     `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
-    attention attached. Raises ValueError if a parameter of the U-Net asks for gradients.
+    attention attached. A batch is divided among the processes, and each one's share into as many parts as the
+    accelerator has `gradient_accumulation_steps`, which go through the U-Net one after another and take less memory;
+    neither changes the loss, but for rounding.
+    Raises ValueError if a parameter of the U-Net asks for gradients, or if a batch can't be divided.
     """
     if any(p.requires_grad for p in unet.parameters()):
         raise ValueError("unet: frozen parameters were expected; call unet.requires_grad_(False) first")
@@ -180,8 +213,13 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     unet, features = unet.to(accelerator.device), features.to(accelerator.device)
     adapter = accelerator.prepare(adapter)
 
-    def loss_at(step: int) -> torch.Tensor:
-        return adapter_loss(adapter, unet, scheduler, features, sets[step], step_generator(seed, step))
+    parts = accelerator.gradient_accumulation_steps
+    own = shares(sets.batch_size, parts, accelerator.num_processes, accelerator.process_index)
+
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
+        for share in own:
+            generator = step_generator(seed, step)
+            yield adapter_loss(adapter, unet, scheduler, features, sets[step], generator, share=share)
 
     for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint):
         due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1

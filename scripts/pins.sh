@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# requirements/*.in => requirements/*.txt: every version and hash pinned, torch left out (it is installed apart).
+# requirements/*.in => requirements/*.txt: every version and hash pinned, torch left out (it is installed apart) and
+# torchvision, which torch-fidelity asks for and nothing here needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v uv >/dev/null || { echo "pins need uv: python3 -m pip install uv" >&2; exit 1; }
@@ -7,7 +8,7 @@ command -v uv >/dev/null || { echo "pins need uv: python3 -m pip install uv" >&2
 compile() {
     uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
         --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" \
-        --overrides <(echo "torch; sys_platform == 'nowhere'") --no-emit-package torch "$@"
+        --overrides <(printf "%s; sys_platform == 'nowhere'\n" torch torchvision) --no-emit-package torch "$@"
 }
 
 cd requirements

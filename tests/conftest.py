@@ -67,4 +67,4 @@ def stored(tiny_celeba, base):
     from ipa_lib import celeba, features
 
     table = celeba.read_celeba(tiny_celeba)
-    return table, features.compute_features(table, base, base.picture_size)
+    return table, features.compute_features(table, base)

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipa_lib.captions import CAPTIONED, EMPTY, HAIR, caption, captions, resolve
+from ipa_lib.captions import (
+    CAPTIONED,
+    COLOURS,
+    EMPTY,
+    FACIAL_HAIR,
+    HAIR,
+    PORTRAYED,
+    VARIANTS,
+    caption,
+    captions,
+    portrait,
+    resolve,
+    told,
+)
 from ipa_lib.celeba import ATTRIBUTES, read_celeba
 
 patterns = st.fixed_dictionaries({name: st.booleans() for name in ATTRIBUTES})
@@ -88,3 +101,140 @@ def test_a_table_gives_the_caption_of_each_row(tiny_celeba):
     assert captions(pictures) == expected and len(set(expected)) > 10
     assert captions(pictures[["file"]]) == ["a photo of a person"] * len(pictures)
     assert captions(pd.DataFrame(columns=list(ATTRIBUTES))) == []
+
+
+MAN = PLAIN | {"Male": True}
+BEARDED = MAN | {"No_Beard": False}
+
+
+def with_true(attributes, names):
+    return attributes | dict.fromkeys(names.split(), True)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "names", "sentence"),
+    [
+        ({}, "", "a photo of a person"),
+        (PLAIN, "", "a photo of a woman"),
+        (MAN, "Attractive Big_Nose Chubby Pale_Skin Blurry", "a photo of a man"),
+        (PLAIN, "Young Wavy_Hair Brown_Hair Smiling", "a photo of a young woman with wavy brown hair, smiling"),
+        (MAN, "Young Straight_Hair Bangs", "a photo of a young man with straight hair and bangs"),
+        (MAN, "Receding_Hairline Gray_Hair", "a photo of a man with gray hair and a receding hairline"),
+        (
+            BEARDED,
+            "Black_Hair Goatee Mustache Sideburns Eyeglasses",
+            "a photo of a man with black hair, a goatee, a mustache, sideburns and eyeglasses",
+        ),
+        (BEARDED, "Mustache Wearing_Necktie", "a photo of a man with a beard and a mustache, wearing a necktie"),
+        (MAN, "5_o_Clock_Shadow Young", "a photo of a young man with a five o'clock shadow"),
+        (
+            PLAIN,
+            "Smiling Mouth_Slightly_Open Wearing_Hat Wearing_Earrings Wearing_Necklace Heavy_Makeup Wearing_Lipstick",
+            "a photo of a woman, smiling, mouth slightly open, "
+            "wearing a hat, earrings, a necklace, heavy makeup and lipstick",
+        ),
+        # contradictions
+        (PLAIN, "Brown_Hair Blond_Hair Gray_Hair", "a photo of a woman with gray hair"),
+        (PLAIN, "Black_Hair Brown_Hair Wavy_Hair Straight_Hair", "a photo of a woman with straight brown hair"),
+        (MAN, "Bald Wavy_Hair Black_Hair Bangs Receding_Hairline", "a photo of a man with a bald head"),
+        (MAN, "Bangs Receding_Hairline", "a photo of a man with bangs"),
+        (MAN, "Goatee", "a photo of a man with a goatee"),
+        (BEARDED, "5_o_Clock_Shadow", "a photo of a man with a five o'clock shadow"),
+        (BEARDED, "5_o_Clock_Shadow Goatee", "a photo of a man with a goatee"),
+        (PLAIN | {"No_Beard": False}, "Mustache Goatee Sideburns 5_o_Clock_Shadow", "a photo of a woman"),
+        ({"No_Beard": False, "Young": True}, "", "a photo of a young person with a beard"),
+        (BEARDED, "Gray_Hair", "a photo of a man with gray hair and a beard"),
+        (BEARDED, "Gray_Hair Bald", "a photo of a man with a bald head and a gray beard"),
+        (BEARDED, "Gray_Hair Goatee Wearing_Hat", "a photo of a man with gray hair and a goatee, wearing a hat"),
+        (PLAIN | {"No_Beard": False}, "Gray_Hair Bald", "a photo of a woman with a bald head"),
+    ],
+)
+def test_portraits_read_like_this(attributes, names, sentence):
+    assert portrait(with_true(attributes, names)) == sentence
+
+
+def test_a_portrait_has_four_wordings():
+    attributes = with_true(
+        MAN, "Young Wavy_Hair 5_o_Clock_Shadow Eyeglasses Smiling Mouth_Slightly_Open Wearing_Necktie Heavy_Makeup"
+    )
+    assert [portrait(attributes, variant) for variant in range(4)] == [
+        "a photo of a young man with wavy hair, a five o'clock shadow and eyeglasses, smiling, mouth slightly open, "
+        "wearing a necktie and heavy makeup",
+        "a portrait of a young man with wavy hair, a five o'clock shadow and eyeglasses, wearing a necktie and "
+        "heavy makeup, smiling, mouth slightly open",
+        "a picture of a young man wearing a tie and makeup, with wavy hair, stubble and glasses, smiling, lips parted",
+        "a close-up photo of a young man with wavy hair, stubble and glasses, wearing a tie and makeup, "
+        "smiling, lips parted",
+    ]
+    hatted = with_true(BEARDED, "Gray_Hair Eyeglasses Wearing_Hat")
+    assert portrait(hatted, 1) == "a portrait of a man with a gray beard and eyeglasses, wearing a hat"
+
+
+@pytest.mark.parametrize("variant", [-1, 4, "0"])
+def test_another_variant_is_refused(variant):
+    with pytest.raises(ValueError, match=f"variant = {variant!r}; 0 to 3 was expected"):
+        portrait(PLAIN, variant)
+
+
+@given(patterns, st.sampled_from(range(len(VARIANTS))))
+def test_a_portrait_is_one_clean_sentence(attributes, variant):
+    text = portrait(attributes, variant)
+    assert re.fullmatch(r"a [a-z-]+( photo)? of a (young )?(wo)?man( [a-z']+|,)*", text)
+    assert "  " not in text and ", ," not in text and ",," not in text and not text.endswith((",", " and", " with"))
+    assert len(text.split()) <= 45 and len(re.findall(r"\bwith\b", text)) <= 1 and text.count("wearing") <= 1
+
+
+@given(patterns, st.sampled_from(range(len(VARIANTS))))
+def test_a_portrait_contradicts_neither_itself_nor_the_attributes(attributes, variant):
+    text = portrait(attributes, variant)
+    assert sum(f"{word} " in text for word in ("gray", "blond", "brown", "black", "bald")) <= 1 + ("bald head" in text)
+    assert len(re.findall(r"\b(?:gray|blond|brown|black)\b", text)) <= 1
+    assert not ("straight" in text and "wavy" in text)
+    assert not ("bald" in text and re.search(r"hair\b|bangs|hairline", text))
+    assert sum(kind in text for kind in ("goatee", "stubble", "shadow", " beard")) <= 1
+    assert not ("woman" in text and re.search("beard|goatee|stubble|shadow|mustache|sideburns", text))
+    assert ("woman" in text) != attributes["Male"] and ("young" in text) == attributes["Young"]
+
+
+@given(patterns)
+def test_a_portrait_makes_nothing_up(attributes):
+    names = told(attributes)
+    derived = {"Beard": "No_Beard", "Woman": "Male"}
+    assert all(attributes[name] for name in names - set(derived) - {"Gray_Beard"})
+    assert not any(attributes[derived[name]] for name in names & set(derived))
+    assert "Gray_Beard" not in names or (attributes["Gray_Hair"] and not attributes["No_Beard"])
+    assert len(names & set(COLOURS)) <= 1 and len(names & {"Goatee", "5_o_Clock_Shadow", "Beard", "Gray_Beard"}) <= 1
+    assert attributes["Male"] or not names & set(FACIAL_HAIR)
+
+
+@given(patterns, patterns, st.sampled_from(range(len(VARIANTS))))
+def test_two_portraits_are_equal_exactly_when_they_tell_the_same(one, other, variant):
+    assert (portrait(one, variant) == portrait(other, variant)) == (told(one) == told(other))
+
+
+@given(patterns, st.sampled_from(ATTRIBUTES), st.sampled_from(range(len(VARIANTS))))
+def test_flipping_one_attribute_changes_what_is_told_and_said_together(attributes, name, variant):
+    flipped = attributes | {name: not attributes[name]}
+    same = portrait(attributes, variant) == portrait(flipped, variant)
+    assert same == (told(attributes) == told(flipped))
+    assert same or name in PORTRAYED
+
+
+def test_a_table_gives_portraits_too(tiny_celeba):
+    pictures = read_celeba(tiny_celeba)
+    expected = [portrait(row) for row in pictures.to_dict("records")]
+    assert captions(pictures, "portrait") == expected and len(set(expected)) > 40
+    assert captions(pictures, "short") == captions(pictures) != expected
+    assert captions(pictures[["file"]], style="portrait") == ["a photo of a person"] * len(pictures)
+
+
+@pytest.mark.parametrize("style", ["short", "portrait"])
+def test_own_captions_come_first(tiny_celeba, style):
+    pictures = read_celeba(tiny_celeba)
+    own = [f"Anna, number {i}" for i in range(len(pictures))]
+    assert captions(pictures.assign(caption=own), style) == own
+
+
+def test_an_unknown_style_is_named(tiny_celeba):
+    with pytest.raises(ValueError, match="^style = 'long'; one of short, portrait was expected$"):
+        captions(read_celeba(tiny_celeba).assign(caption="own"), "long")

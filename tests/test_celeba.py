@@ -1,9 +1,9 @@
-"""The reader against a plain-loop oracle, spoilt files, and the real annotations where they are at hand."""
+"""The reader against a plain-loop oracle, in the layouts of mirrors, and with spoilt files."""
 
+import shutil
 import struct
-import tarfile
 import tempfile
-import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from ipa_lib.celeba import (
     ATTRIBUTE,
@@ -21,12 +22,12 @@ from ipa_lib.celeba import (
     PICTURES,
     load_picture,
     load_pictures,
+    people_with,
+    picture_bytes,
     read_annotations,
     read_celeba,
 )
-from ipa_lib.paths import ROOT
 
-REAL = ROOT.parent / "shared/data"
 ANNOTATIONS = (IDENTITY, PARTITION, ATTRIBUTE)
 
 
@@ -241,50 +242,215 @@ def test_a_truncated_jpeg_and_an_absent_one_are_named(own_celeba):
         load_picture(own_celeba / PICTURES / "000000.jpg", 64)
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The real annotations with 6 296 pictures at 64 px and, in a folder of their own, 800 at 178 x 218."""
-    if not REAL.is_dir():
-        pytest.skip("the real CelebA annotations are not beside the repository")
-    root = tmp_path_factory.mktemp("real")
-    for name, to in (("annotations.tar.xz", ""), ("people_64.tar", ""), ("people_178x218.tar", "large")):
-        with tarfile.open(REAL / f"celeba_{name}") as tar:
-            tar.extractall(root / to, filter="data")
-    return root
+HEADERS = {IDENTITY: "image_id,identity", PARTITION: "image_id,partition"}
 
 
-def test_the_real_annotations_give_their_known_facts(real):
-    table = read_annotations(real)
-    counts = table["person"].value_counts()
-    assert (len(table), len(counts), counts.max()) == (202_599, 10_177, 35)
-    assert table["split"].value_counts().to_dict() == {"train": 162_770, "val": 19_867, "test": 19_962}
-    people = table.groupby("split")["person"].nunique()
-    assert people.to_dict() == {"train": 8_192, "val": 985, "test": 1_000}
-    at_least = [int((counts >= k).sum()) for k in (2, 3, 5, 9, 12, 20, 30)]
-    assert at_least == [10_133, 9_809, 9_343, 8_556, 7_968, 6_348, 2_360]
-    shares = 100 * table[["Smiling", "Male", "Eyeglasses"]].mean()
-    assert shares.round(2).tolist() == [48.21, 41.68, 6.51]
+def mirror(root, name, header=True):
+    """Rewrite an annotation file as the comma-separated one of a mirror."""
+    rows = [",".join(line.split()) for line in (root / name).read_text().splitlines()]
+    if name == ATTRIBUTE:
+        rows[:2] = [f"image_id,{rows[1]}"]
+    elif header:
+        rows.insert(0, HEADERS[name])
+    (root / name).unlink()
+    path = (root / name).with_suffix(".csv")
+    path.write_text("\n".join(rows) + "\n")
+    return path
 
 
-def test_the_real_annotations_are_read_in_3_seconds(real):
-    def seconds():
-        start = time.process_time()
-        read_annotations(real)
-        return time.process_time() - start
-
-    assert any(seconds() < 3 for _ in range(3))  # 1.8 alone on a core; neighbours slow it down
-
-
-def test_real_pictures_join_their_annotations(real):
-    pictures = read_celeba(real)
-    counts = pictures["person"].value_counts()
-    assert (len(pictures), pictures.attrs) == (6_296, {"missing": 196_303, "unlisted": 0})
-    assert [int((counts >= k).sum()) for k in (1, 5, 9, 12)] == [299, 278, 255, 243]
-    assert pictures.groupby("split")["person"].nunique().to_dict() == {"train": 241, "test": 58}
+@pytest.mark.parametrize("names", [[IDENTITY], [PARTITION, ATTRIBUTE], ANNOTATIONS])
+def test_comma_separated_annotations_of_mirrors_say_the_same(own_celeba, names):
+    expected = read_celeba(own_celeba)
+    for name in names:
+        mirror(own_celeba, name)
+    assert read_celeba(own_celeba).equals(expected)
 
 
-def test_the_window_of_a_real_picture_is_its_64_px_copy(real):
-    large = sorted((real / "large").rglob("*.jpg"))[:20]
-    small = [real / PICTURES / path.name for path in large]
-    error = np.abs(load_pictures(large, 64).astype(float) - load_pictures(small, 64)).mean()
-    assert error < 4  # 2.9: other rounds of JPEG and of resampling; a window that is 1 pixel off gives 5.9
+@pytest.mark.parametrize("name", [IDENTITY, PARTITION])
+def test_a_mirror_may_leave_out_the_names_of_columns(own_celeba, name):
+    expected = read_celeba(own_celeba)
+    mirror(own_celeba, name, header=False)
+    assert read_celeba(own_celeba).equals(expected)
+
+
+def test_of_both_spellings_the_original_is_read(own_celeba):
+    expected = read_celeba(own_celeba)
+    (own_celeba / IDENTITY).with_suffix(".csv").write_text("not this one")
+    assert read_celeba(own_celeba).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "line", "message"),
+    [
+        (IDENTITY, 10, f"{FILE},anna", "identity_CelebA.csv, row 10: anna is wrong, a person's number was expected"),
+        (IDENTITY, 10, f"{FILE} 3", "identity_CelebA.csv, row 10: 1 columns where 2 were expected"),
+        (IDENTITY, 10, "abc.jpg,1", "identity_CelebA.csv, row 10: abc.jpg has no row in list_eval_partition.txt"),
+        (PARTITION, 73, "000072.jpg,3", "list_eval_partition.csv, row 73: 3 is wrong, partition 0, 1 or 2"),
+        (PARTITION, 73, None, "identity_CelebA.txt, row 72: 000072.jpg has no row in list_eval_partition.csv"),
+        (ATTRIBUTE, 1, "image_id,Young", "list_attr_celeba.csv, row 1: CelebA's 40 attribute names were expected"),
+        (ATTRIBUTE, 10, f"{FILE},0" + ",-1" * 39, "list_attr_celeba.csv, row 10: 0 is wrong, 1 or -1 was expected"),
+        (ATTRIBUTE, 10, f"{FILE}" + ",-1" * 41, "list_attr_celeba.csv, row 10: 42 columns where 41 were expected"),
+    ],
+)
+def test_a_malformed_row_of_a_mirror_is_named(own_celeba, name, row, line, message):
+    change(own_celeba, mirror(own_celeba, name).name, row, line)
+    with pytest.raises(ValueError, match=message) as error:
+        read_celeba(own_celeba)
+    only_line(error)
+
+
+def test_a_mirror_with_nothing_but_names_of_columns_is_named(own_celeba):
+    mirror(own_celeba, PARTITION).write_text("image_id,partition\n")
+    with pytest.raises(ValueError, match="list_eval_partition.csv, row 2: the file holds no rows"):
+        read_celeba(own_celeba)
+
+
+def pack(root, method=zipfile.ZIP_STORED):
+    """Put the pictures in the archive that the authors offer."""
+    archive = root / f"{PICTURES}.zip"
+    with zipfile.ZipFile(archive, "w", method) as members:
+        members.writestr(f"{PICTURES}/", "")
+        for path in sorted((root / PICTURES).iterdir()):
+            members.write(path, f"{PICTURES}/{path.name}")
+    shutil.rmtree(root / PICTURES)
+    return archive
+
+
+def test_the_doubled_folder_of_a_mirror_is_read(own_celeba):
+    expected = read_celeba(own_celeba)
+    (own_celeba / PICTURES).rename(own_celeba / "inner")
+    (own_celeba / PICTURES).mkdir()
+    (own_celeba / "inner").rename(own_celeba / PICTURES / PICTURES)
+    pictures = read_celeba(own_celeba)
+    assert pictures["path"].tolist() == [str(own_celeba / PICTURES / PICTURES / file) for file in expected["file"]]
+    assert pictures.drop(columns="path").equals(expected.drop(columns="path"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_packed_folder_gives_the_same_pictures(own_celeba, method):
+    expected = read_celeba(own_celeba)
+    seen = load_pictures(expected["path"], 32)
+    contents = [Path(path).read_bytes() for path in expected["path"]]
+    archive = pack(own_celeba, method)
+    pictures = read_celeba(own_celeba)
+    assert pictures["path"].tolist() == [f"{archive}/{PICTURES}/{file}" for file in expected["file"]]
+    assert pictures.drop(columns="path").equals(expected.drop(columns="path"))
+    assert pictures.attrs == {"missing": 0, "unlisted": 0}
+    assert np.array_equal(load_pictures(pictures["path"], 32), seen)
+    assert [picture_bytes(path) for path in pictures["path"]] == contents
+
+
+def test_unpacked_pictures_go_before_the_archive(own_celeba, tmp_path):
+    shutil.copytree(own_celeba / PICTURES, tmp_path / "aside")
+    archive = pack(own_celeba)
+    (tmp_path / "aside").rename(own_celeba / PICTURES)
+    assert str(archive) not in read_celeba(own_celeba)["path"][0]
+    for picture in (own_celeba / PICTURES).iterdir():
+        picture.unlink()
+    assert read_celeba(own_celeba)["path"][0] == f"{archive}/{PICTURES}/000001.jpg"
+
+
+def test_an_archive_with_a_part_of_the_pictures_is_enough(own_celeba):
+    everything = read_celeba(own_celeba)["file"]
+    for file in everything[10:]:
+        (own_celeba / PICTURES / file).unlink()
+    (own_celeba / PICTURES / "999999.jpg").touch()
+    pack(own_celeba)
+    pictures = read_celeba(own_celeba)
+    assert pictures["file"].tolist() == everything[:10].tolist()
+    assert pictures.attrs == {"missing": 62, "unlisted": 1}
+
+
+def test_workers_read_an_archive_that_is_open_already(own_celeba):
+    expected = load_pictures(read_celeba(own_celeba)["path"], 32)
+    pack(own_celeba)
+    paths = read_celeba(own_celeba)["path"].tolist() * 8
+    load_picture(paths[0], 32)  # opens the archive in this process
+    many = [paths[i : i + 24] for i in range(0, len(paths), 24)]
+    workers = DataLoader(many, 1, num_workers=2, collate_fn=read_batch, multiprocessing_context="fork")
+    assert np.array_equal(np.concatenate(list(workers)), np.tile(expected, (8, 1, 1, 1)))
+
+
+def read_batch(batch):
+    return load_pictures(batch[0], 32)
+
+
+def test_an_archive_that_was_replaced_is_read_anew(own_celeba, noise):
+    pack(own_celeba)
+    path = read_celeba(own_celeba)["path"][0]
+    load_picture(path, 148)
+    Image.fromarray(noise).save(own_celeba / "noise.png")
+    with zipfile.ZipFile(own_celeba / "new.zip", "w") as members:
+        members.write(own_celeba / "noise.png", f"{PICTURES}/000001.jpg")
+    (own_celeba / "new.zip").replace(own_celeba / f"{PICTURES}.zip")
+    assert np.array_equal(load_picture(path, 148), noise[35:183, 15:163])
+
+
+def test_a_folder_may_be_called_like_an_archive(own_celeba, noise):
+    (own_celeba / "pictures.zip").mkdir()
+    Image.fromarray(noise).save(own_celeba / "pictures.zip/a.png")
+    assert np.array_equal(load_picture(own_celeba / "pictures.zip/a.png", 148), noise[35:183, 15:163])
+    with pytest.raises(FileNotFoundError, match="pictures.zip/b.png: no such picture"):
+        load_picture(own_celeba / "pictures.zip/b.png", 64)
+
+
+def test_an_absent_member_is_named(own_celeba):
+    archive = pack(own_celeba)
+    for read in (lambda path: load_picture(path, 64), picture_bytes):
+        with pytest.raises(FileNotFoundError, match="img_align_celeba.zip/img_align_celeba/000000.jpg: no such pict"):
+            read(archive / PICTURES / "000000.jpg")
+
+
+def test_an_archive_of_something_else_is_named(own_celeba):
+    shutil.rmtree(own_celeba / PICTURES)
+    with zipfile.ZipFile(own_celeba / f"{PICTURES}.zip", "w") as members:
+        members.writestr("somewhere/000001.jpg", "")
+    with pytest.raises(FileNotFoundError, match="img_align_celeba.zip/img_align_celeba: none of the 72 annotated"):
+        read_celeba(own_celeba)
+    (own_celeba / f"{PICTURES}.zip").write_bytes(b"a download that was cut")
+    with pytest.raises(ValueError, match="img_align_celeba.zip: not a readable zip archive") as error:
+        read_celeba(own_celeba)
+    only_line(error)
+
+
+def bomb(path, declared):
+    """An archive whose one member holds 80 MiB of zeros; `declared` is the size that its tables state."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("a.png", bytes(80 * 2**20))
+    true = struct.pack("<I", 80 * 2**20)
+    path.write_bytes(path.read_bytes().replace(true, struct.pack("<I", declared)))
+    return path / "a.png"
+
+
+@pytest.mark.parametrize(
+    ("declared", "why"),
+    [(80 * 2**20, "unpacks to 83886080 bytes, more than 67108864"), (1000, "damaged or locked: Bad CRC-32")],
+    ids=["honest", "lying"],
+)
+def test_a_packed_bomb_is_refused(tmp_path, declared, why):
+    path = bomb(tmp_path / "a.zip", declared)
+    for read in (lambda path: load_picture(path, 64), picture_bytes):
+        with pytest.raises(ValueError, match=f"a.zip/a.png: not a readable picture .*{why}") as error:
+            read(path)
+        only_line(error)
+
+
+@settings(max_examples=60)
+@given(place=st.integers(0, 400), byte=st.integers(0, 255), method=st.sampled_from([0, 8]))
+def test_whatever_byte_of_an_archive_is_spoilt_the_error_is_one_line(place, byte, method):
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "a.zip"
+        with zipfile.ZipFile(archive, "w", method) as members:
+            members.writestr("a.png", png_that_claims(9, 9) * 3)
+        data = bytearray(archive.read_bytes())
+        data[place % len(data)] = byte
+        archive.write_bytes(data)
+        with pytest.raises((ValueError, FileNotFoundError), match="a.zip/a.png: no") as error:  # the picture is cut
+            load_picture(archive / "a.png", 64)
+    only_line(error)
+
+
+def test_people_with_enough_pictures_are_counted(tiny_celeba):
+    pictures = read_celeba(tiny_celeba)
+    assert [people_with(pictures, n) for n in (1, 6, 7)] == [12, 12, 0]
+    assert [people_with(pictures[:3], n) for n in (1, 2)] == [pictures["person"][:3].nunique(), 0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ipa_lib import celeba, features
-from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures
+from ipa_lib.backbone import Source, embed_pictures, encode_captions, encode_pictures
 from ipa_lib.captions import captions
 from ipa_lib.identity_sets import evaluation_sets, group_by_person, occluded_prompts
 from ipa_lib.mini_celeba import redrawn, write_mini_celeba
@@ -16,7 +16,7 @@ def cache(own_celeba, base, base_folder, tmp_path):
     folder = tmp_path / "features"
 
     def ask():
-        return features.cached_features(celeba.read_celeba(own_celeba), base, base_folder, folder, 64)
+        return features.cached_features(celeba.read_celeba(own_celeba), base, Source(str(base_folder)), folder)
 
     ask()
     return folder, ask
@@ -63,7 +63,7 @@ def test_a_flipped_bit_makes_it_anew(cache):
     assert torch.equal(features.read_features(folder).latents, good.latents)
 
 
-@pytest.mark.parametrize("key", ["data", "encoders", "size", "count"])
+@pytest.mark.parametrize("key", ["data", "encoders", "size", "dtype", "count"])
 def test_what_does_not_match_is_named(cache, key):
     folder, _ = cache
     expected = json.loads((folder / "manifest.json").read_text())
@@ -81,19 +81,19 @@ def test_other_encoder_weights_are_noticed(own_celeba, base_folder, tmp_path):
     spoilt = bytearray(weights.read_bytes())
     spoilt[-1] ^= 1
     weights.write_bytes(spoilt)
-    ours, theirs = (features.fingerprint(table, folder, 64) for folder in (base_folder, other))
+    ours, theirs = (features.fingerprint(table, Source(str(folder))) for folder in (base_folder, other))
     assert ours["encoders"] != theirs["encoders"] and ours["data"] == theirs["data"]
 
 
 def test_missing_features_say_what_to_run(own_celeba, base_folder, tmp_path):
     with pytest.raises(ValueError, match="no cached features here; run notebooks/03_cache_features.ipynb"):
-        features.load_features(celeba.read_celeba(own_celeba), base_folder, tmp_path / "none", 64)
+        features.load_features(celeba.read_celeba(own_celeba), Source(str(base_folder)), tmp_path / "none")
 
 
 def test_occluded_prompts_are_embedded_anew_and_nothing_else_is(tmp_path, base):
     folder = write_mini_celeba(tmp_path / "drawn", 4, 5, seed=3, workers=1, progress=False)
     table = celeba.read_celeba(folder)
-    cached, sets = features.compute_features(table, base, 64), evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
+    cached, sets = features.compute_features(table, base), evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
     assert features.occluded(cached, base, folder, sets, "reversed", 2) is cached
     other = features.occluded(cached, base, folder, sets, "occluded50", 2)
     assert torch.equal(other.latents, cached.latents) and torch.equal(other.caption, cached.caption)

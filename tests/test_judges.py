@@ -49,6 +49,15 @@ def test_kinds_are_all_different_and_in_range():
     assert sorted(numbers) == list(range(judges.KINDS))
 
 
+def test_what_the_paper_states_of_the_judges(base_folder):
+    assert judges.facts(base_folder) == {"people_judges": 3, "feature_dim": 16, "is_classes": judges.KINDS}
+
+
+def test_judges_of_drawn_faces_read_no_captions_and_search_for_no_faces(judge, pictures):
+    seen = judge.look(pictures)
+    assert seen.clip is None and seen.faces is None and judge.read(["a photo of a person"]) is None
+
+
 def test_a_missing_judge_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="identity_judge: no judge here"):
         judges.load_judges(tmp_path)

@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from ipa_lib import attention, celeba, training
 from ipa_lib.adapter import MultiImageAdapter
@@ -111,7 +112,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     weight = torch.nn.Parameter(torch.ones(1))
     losses = [1.0, float("nan"), 1.0]
     with pytest.raises(FloatingPointError, match="at step 1"):
-        list(training.fit([weight], lambda step: (weight * losses[step]).sum(), 3, 0.1))
+        list(training.fit([weight], lambda step: iter([(weight * losses[step]).sum()]), 3, 0.1))
 
 
 def test_learning_rate_warms_up_and_ends_near_zero():
@@ -144,7 +145,7 @@ def test_a_step_from_the_cache_is_the_step_from_the_pictures(base, unet, stored,
 
 def test_training_and_sampling_share_their_unconditional_branch(base, stored):
     table, cached = stored
-    resampled = compute_features(table.iloc[:9], base, 64, patches=True)
+    resampled = compute_features(table.iloc[:9], base, patches=True)
     for features, projection in ((cached, "linear"), (resampled, "resampler")):
         adapter = MultiImageAdapter.from_unet(base.unet, features.embeds.shape[-1], 2, projection=projection)
         prompts = features.embeds[torch.tensor([[1, 2]])]
@@ -158,8 +159,27 @@ def test_training_and_sampling_share_their_unconditional_branch(base, stored):
 
 
 def test_a_resampler_learns_from_patches(base, unet, stored, sets):
-    features = compute_features(stored[0], base, 64, patches=True)
+    features = compute_features(stored[0], base, patches=True)
     adapter = MultiImageAdapter.from_unet(base.unet, features.embeds.shape[-1], 3, projection="resampler")
     before = {name: p.clone() for name, p in adapter.named_parameters()}
     log = list(training.train_adapter(adapter, unet, base.scheduler, features, sets, sets))
     assert len(log) == 3 and not any(torch.equal(before[name], p) for name, p in adapter.named_parameters())
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_is_the_same_training(base, unet, stored, sets, parts):
+    whole, divided = (
+        list(training.train_adapter(new_adapter(base), unet, base.scheduler, stored[1], sets, sets, 1e-3,
+                                    accelerator=Accelerator(gradient_accumulation_steps=n)))
+        for n in (1, parts)
+    )  # fmt: skip
+    for one, other in zip(whole, divided, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    assert whole[-1]["val_loss"] == pytest.approx(divided[-1]["val_loss"], rel=1e-5)
+
+
+def test_shares_are_equal_and_cover_the_batch():
+    found = [part for process in range(3) for part in training.shares(12, 2, 3, process)]
+    assert [row for part in found for row in range(12)[part]] == list(range(12))
+    with pytest.raises(ValueError, match="batch_size: 10 sets, not to be divided among 3 × 2"):
+        training.shares(10, 2, 3)

@@ -161,6 +161,25 @@ def test_one_seed_is_one_adapter(smoke, tmp_path):
     assert all(torch.equal(weight, made[1][name]) for name, weight in made[0].items())
 
 
+def test_two_processes_train_the_adapter_that_one_does(smoke, tmp_path):
+    """The notebook under torchrun: half a batch each, the same sets and noise, the losses of the whole batch."""
+    run, values = SMOKE / "adapters/mean-own-n4-s8", {"profile": "smoke", "steps": 3, "batch_size": 4, "seed": 8}
+    flags = [text for name, value in values.items() for text in ("-p", name, str(value))]
+    made, logs, torchrun = [], [], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launch in (("one", []), ("two", torchrun)):
+        command = [sys.executable, *launch, "-m", "ipa_lib.runs", "notebooks/04_train_adapter.ipynb"]
+        done = subprocess.run([*command, str(tmp_path / f"{name}.ipynb"), "-q", *flags], cwd=ROOT, env=ENVIRONMENT,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        made.append(load_file(run / "adapter.safetensors"))
+        logs.append(pd.read_json(run / "log.jsonl", lines=True))
+        assert json.loads((run / "provenance.json").read_text())["processes"] == len(made)
+    shutil.rmtree(run)
+    np.testing.assert_allclose(logs[0][["loss", "val_loss"]], logs[1][["loss", "val_loss"]], rtol=1e-5)
+    for name, weight in made[0].items():
+        torch.testing.assert_close(weight, made[1][name], atol=1e-5, rtol=1e-3)
+
+
 def test_a_user_s_mistake_is_one_line(tmp_path):
     command = [sys.executable, "-m", "ipa_lib.runs", "notebooks/05_generate.ipynb", str(tmp_path / "out.ipynb")]
     for values, said in (

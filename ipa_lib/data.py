@@ -1,0 +1,66 @@
+"""The people of an experiment: the pictures that a reader found, some chosen, and one table that all stages share.
+
+    <results>/pictures.csv    file path person split, 40 attributes (CelebA) and, where there are own ones, caption
+
+A picture is its row number in this table. Paths inside the repository are written relative to it. No torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .celeba import PICTURES, read_celeba
+from .folders import read_folders
+from .paths import ROOT, atomic
+
+COLUMNS = ["file", "path", "person", "split"]
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """The pictures of a folder, in CelebA's layout or with a folder a person; errors as the two readers raise."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; CelebA's files or a folder for each person were expected")
+    in_celebas_layout = any(folder.glob("identity_CelebA.*")) or any(folder.glob(f"{PICTURES}*"))
+    return read_celeba(folder) if in_celebas_layout else read_folders(folder)
+
+
+def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int = 0) -> pd.DataFrame:
+    """The rows of people with `min_pictures` pictures or more, of at most `people` of them (0: of all), row order kept.
+
+    Who stays is drawn at random, in each split the same share. ValueError where nobody has so many pictures.
+    """
+    counts = pictures.groupby("person")["file"].transform("size")
+    enough = pictures[counts >= min_pictures]
+    if enough.empty:
+        raise ValueError(f"nobody has {min_pictures} pictures; the most are {counts.max() if len(counts) else 0}")
+    splits = enough.drop_duplicates("person").set_index("person")["split"]
+    if not people or people >= len(splits):
+        return enough.reset_index(drop=True)
+    rng, share = np.random.default_rng(seed), people / len(splits)
+    kept = [rng.permutation(np.sort(own.index))[: max(1, round(share * len(own)))] for _, own in splits.groupby(splits)]
+    return enough[enough["person"].isin(np.concatenate(kept))].reset_index(drop=True)
+
+
+def write_table(pictures: pd.DataFrame, path: str | Path) -> None:
+    """Store the table."""
+    relative = [_short(one) for one in pictures["path"]]
+    with atomic(path) as file:
+        pictures.assign(path=relative).to_csv(file, index=False)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """What `write_table` stored, with whole paths. FileNotFoundError without it, ValueError for a column it lacks."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
+    pictures = pd.read_csv(path, dtype={"file": str, "name": str, "caption": str}, keep_default_na=False)
+    if missing := [name for name in COLUMNS if name not in pictures]:
+        raise ValueError(f"{path}: the column {missing[0]} is missing; expected {', '.join(COLUMNS)}")
+    return pictures.assign(path=[str(ROOT / one) for one in pictures["path"]])
+
+
+def _short(path: str) -> str:
+    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
