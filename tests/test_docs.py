@@ -1,4 +1,4 @@
-"""The code of README.md and docs/adapter.md runs as it stands there, on folders in place of the hub's names."""
+"""The code of README.md and docs/ runs as it stands there, on folders in place of the hub's names."""
 
 import re
 
@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ipa_lib import config
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.exchange import save_published
 from ipa_lib.paths import ROOT
+from ipa_lib.photo_judges import read_spec
 
 
 def blocks(name):
@@ -83,3 +85,27 @@ def test_the_readme_attaches_an_adapter_of_its_own(tmp_path, base, base_folder):
         "smiling\",": 'smiling", num_inference_steps=2,',
     }
     assert run(code, photographs=photographs, instead=instead)["image"].size == (64, 64)
+
+
+def test_the_judges_of_the_documentation_are_well_formed(tmp_path):
+    first = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/real_model.md").read_text(), re.S)[0]
+    (tmp_path / "judges.yaml").write_text(first)
+    assert set(read_spec(tmp_path / "judges.yaml")) == {"identity", "features", "text"}
+
+
+def test_every_launch_of_the_documentation_is_taken(tmp_path):
+    text = (ROOT / "docs/real_model.md").read_text()
+    for line in re.findall(r"^launch: .*$", text, re.M):
+        (tmp_path / "mine.yaml").write_text(line)
+        assert config.load_profile(tmp_path / "mine.yaml").launch.split()[0] in ("accelerate", "torchrun")
+
+
+def test_a_dataset_is_read_as_the_documentation_says(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    monkeypatch.chdir(tmp_path)
+    pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 99, 200)]
+    columns = datasets.Features({"identity": datasets.Value("string"), "image": datasets.Image()})
+    rows = datasets.Dataset.from_dict({"identity": ["a", "b", "a"], "image": pictures}, features=columns)
+    rows.save_to_disk("theirs")
+    run(blocks("docs/real_model.md")[0], instead={"owner/dataset": "theirs"})
+    assert sorted(path.parent.name for path in tmp_path.glob("data/mine/*/*.png")) == ["a", "a", "b"]
