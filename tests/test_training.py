@@ -163,3 +163,21 @@ def test_a_resampler_learns_from_patches(base, unet, stored, sets):
     before = {name: p.clone() for name, p in adapter.named_parameters()}
     log = list(training.train_adapter(adapter, unet, base.scheduler, features, sets, sets))
     assert len(log) == 3 and not any(torch.equal(before[name], p) for name, p in adapter.named_parameters())
+
+
+def test_min_snr_weights_are_those_of_the_paper(base):
+    weights = training.min_snr_weights(base.scheduler, 5.0)
+    a = base.scheduler.alphas_cumprod.double()
+    expected = torch.minimum(a / (1 - a), torch.tensor(5.0)) / (a / (1 - a))
+    torch.testing.assert_close(weights.double(), expected, atol=1e-6, rtol=1e-5)
+    assert weights.max() == 1 and weights.diff().min() >= -1e-6  # more noise, more weight
+
+
+def test_weights_of_one_leave_the_loss_as_it_is(base, stored):
+    x_0, text = stored[1].latents[:3], stored[1].text(torch.arange(3))
+    plain, weighted, half = (
+        training.denoising_loss(base.unet, base.scheduler, x_0, text, torch.Generator().manual_seed(0), weights)
+        for weights in (None, torch.ones(1000), torch.full((1000,), 0.5))
+    )
+    torch.testing.assert_close(plain, weighted)
+    torch.testing.assert_close(plain / 2, half)
