@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from .paths import atomic
-from .training import Checkpoint, denoising_loss, draw_noise, fit, step_generator
+from .training import Checkpoint, denoising_loss, draw_noise, fit, min_snr_weights, step_generator
 
 SIZE = 64              # side of a picture, pixels
 LATENT_CHANNELS = 4    # of 16 × 16 latents: 8 × 8 lose the mouth
@@ -38,6 +38,7 @@ TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
 MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
+SNR_GAMMA = 1.0        # of the U-Net's loss
 VAE_LOSS = {"kl_weight": 1e-6, "edge_weight": 1.0, "perceptual_weight": 0.4}
 
 
@@ -263,13 +264,16 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
 
 def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
-               drop_text: float = 0.1, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
+               drop_text: float = 0.1, snr_gamma: float = SNR_GAMMA, checkpoint: Checkpoint | None = None,
+               ) -> Iterator[dict]:
     """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
+    Times are weighted as `training.min_snr_weights` says: unweighted, the U-Net learns what a face looks like long
+    before it learns to heed the words about small parts of it.
     One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability
     `drop_text`; the networks end as their moving average.
     """
-    average = ExponentialAverage(unet, text_encoder)
+    average, weights = ExponentialAverage(unet, text_encoder), min_snr_weights(scheduler, snr_gamma)
 
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
@@ -279,7 +283,7 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
         text = text_encoder(told).last_hidden_state                                                 # [B,L,D]
         eps, t = draw_noise(scheduler, latents[rows].shape, generator)
-        yield denoising_loss(unet, scheduler, latents[rows], text, eps, t)
+        yield denoising_loss(unet, scheduler, latents[rows], text, eps, t, weights)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
     yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,

@@ -137,16 +137,26 @@ def draw_noise(scheduler, shape: Sequence[int], generator: torch.Generator) -> t
 
 # Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values
 def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, eps: torch.Tensor, t: torch.Tensor,
-                   **condition) -> torch.Tensor:
+                   weights: torch.Tensor | None = None, **condition) -> torch.Tensor:
     """Mean squared error of ε_θ itself (not of the guided ε̂) for latents `x_0` [B,c,h,w] and text states [B,L,D].
 
-    eps, t: `draw_noise`. `condition` goes to the U-Net's attention processors: `image_kv` and `lam` of
-    `ipa_lib.attention`.
+    eps, t: `draw_noise`. With `weights` [T] the error at time t counts so much. `condition` goes to the U-Net's
+    attention processors: `image_kv` and `lam` of `ipa_lib.attention`.
     """
     eps, t = eps.to(x_0), t.to(x_0.device)
     x_t = add_noise(scheduler, x_0, eps, t)
     prediction = unet(x_t, t, text, cross_attention_kwargs=condition or None).sample                # [B,c,h,w]
-    return F.mse_loss(prediction.float(), eps.float())
+    if weights is None:
+        return F.mse_loss(prediction.float(), eps.float())
+    error = (prediction.float() - eps.float()).square().mean((1, 2, 3))                             # [B]
+    return (weights.to(error)[t] * error).mean()
+
+
+# Min-SNR weighting, Hang et al. 2023, https://arxiv.org/abs/2303.09556, for the prediction of ε
+def min_snr_weights(scheduler, gamma: float) -> torch.Tensor:
+    """min(SNR, γ) / SNR [T], SNR = α_t² / σ_t²: less for times with little noise, where no condition helps."""
+    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    return snr.clamp(max=gamma) / snr
 
 
 # --- the adapter ----------------------------------------------------------------------------------------------------

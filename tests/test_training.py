@@ -183,3 +183,22 @@ def test_shares_are_equal_and_cover_the_batch():
     assert [row for part in found for row in range(12)[part]] == list(range(12))
     with pytest.raises(ValueError, match="batch_size: 10 sets, not to be divided among 3 × 2"):
         training.shares(10, 2, 3)
+
+
+def test_min_snr_weights_are_those_of_the_paper(base):
+    weights = training.min_snr_weights(base.scheduler, 5.0)
+    a = base.scheduler.alphas_cumprod.double()
+    expected = torch.minimum(a / (1 - a), torch.tensor(5.0)) / (a / (1 - a))
+    torch.testing.assert_close(weights.double(), expected, atol=1e-6, rtol=1e-5)
+    assert weights.max() == 1 and weights.diff().min() >= -1e-6  # more noise, more weight
+
+
+def test_weights_of_one_leave_the_loss_as_it_is(base, stored):
+    x_0, text = stored[1].latents[:3], stored[1].text(torch.arange(3))
+    eps, t = training.draw_noise(base.scheduler, x_0.shape, torch.Generator().manual_seed(0))
+    plain, weighted, half = (
+        training.denoising_loss(base.unet, base.scheduler, x_0, text, eps, t, weights)
+        for weights in (None, torch.ones(1000), torch.full((1000,), 0.5))
+    )
+    torch.testing.assert_close(plain, weighted)
+    torch.testing.assert_close(plain / 2, half)
