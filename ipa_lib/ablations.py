@@ -26,9 +26,6 @@ NOTHING = (np.nan, np.nan, np.nan)
 NO_SCORES = pd.Series(dtype=float)
 
 
-# ---- (a) more prompts --------------------------------------------------------------------------------------
-
-
 def answers(
     table: pd.DataFrame,
     scores: pd.DataFrame,
@@ -39,6 +36,9 @@ def answers(
     asked = (over_n, occlusion, tradeoff, merges, guidance, target_shown)
     found = {question.__name__: question(table, scores) for question in asked}
     return found | {"slots": slots(table, scores, measured), "each_n": each_n(table, scores, costs)}
+
+
+# ---- (a) more prompts --------------------------------------------------------------------------------------
 
 
 def over_n(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -338,8 +338,7 @@ def scored(
 
 def difference(a: pd.Series, b: pd.Series) -> intervals.Interval:
     """Mean a − b over the (seed, person, sample) that both have, with its interval over people; NaN without any."""
-    both = pd.concat({"a": a, "b": b}, axis=1, join="inner").dropna()
-    return intervals.paired(both["a"], both["b"], both.index.get_level_values("person")) if len(both) else NOTHING
+    return mean(a - b)
 
 
 def mean(x: pd.Series) -> intervals.Interval:

@@ -387,9 +387,12 @@ def _unpaired_verdicts(table: pd.DataFrame, main: Variant) -> dict[str, str]:
 
 def verdict(low: float, high: float) -> str:
     """Words for a difference by its interval: «… при N = 4 {verdict} при N = 1» is a sentence with each."""
-    if low > 0:
-        return "выше, чем"
-    return "ниже, чем" if high < 0 else "не отличается значимо от значения"
+    return {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}[_sign(low, high)]
+
+
+def _sign(low: float, high: float) -> int:
+    """Of a difference by its interval: 1, −1, or 0 where zero lies in it."""
+    return int(low > 0) - int(high < 0)
 
 
 # ---- questions ---------------------------------------------------------------------------------------------
@@ -441,9 +444,8 @@ def _of_tradeoff(frame: pd.DataFrame) -> dict[str, str]:
 def _of_merges(frame: pd.DataFrame) -> dict[str, str]:
     found = {"merge/n": str(frame["n_refs"].iloc[0])} if len(frame) else {}
     for name, against in (("higher", 1), ("lower", -1), ("same", 0)):
-        judged = frame[(frame["prompts"] == "own") & frame["difference"].notna()]
-        sign = np.sign(judged["difference_low"]).where(judged["difference_low"] * judged["difference_high"] > 0, 0)
-        labels = [_merge_name(merge) for merge in judged.loc[sign == against, "merge"]]
+        judged = _records(frame[(frame["prompts"] == "own") & frame["difference"].notna()])
+        labels = [_merge_name(row["merge"]) for row in judged if _sign(*_values_of(row, "difference")[1:]) == against]
         found |= {f"merge/{name}": ", ".join(labels)} if labels else {}
     for row in _records(frame):
         name = f"merge/{row['merge']}"
