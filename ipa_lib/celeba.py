@@ -7,7 +7,8 @@
 
 Mirrors differ, in any mixture: an annotation file may be a comma-separated `.csv` with a line of column names and no
 count; the pictures may lie in `img_align_celeba/img_align_celeba/`, or still packed in `img_align_celeba.zip`, where
-the path of one is `<root>/img_align_celeba.zip/img_align_celeba/000001.jpg`.
+the path of one is `<root>/img_align_celeba.zip/img_align_celeba/000001.jpg`. The authors' own shelf keeps the first two
+annotation files in `Anno/`, the third in `Eval/` and the archive in `Img/`; they are found there, too.
 
 https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html
 https://www.kaggle.com/datasets/jessicali9530/celeba-dataset
@@ -29,6 +30,7 @@ from PIL import Image
 
 PICTURES, IDENTITY = "img_align_celeba", "identity_CelebA.txt"
 ATTRIBUTE, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
+SHELVES = ("", "Anno", "Eval", "Img")  # folders of the root that a file may lie in
 SPLITS = {"0": "train", "1": "val", "2": "test"}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ATTRIBUTES = tuple(
@@ -168,16 +170,17 @@ def _open_once(archive: str, changed: int, size: int, process: int) -> ZipFile:
 
 
 def _pictures_on_disk(root: Path) -> tuple[Path, set[str]]:
-    """The folder with pictures, of the three places where it may be, and the names of the pictures in it."""
-    folder, archive = root / PICTURES, root / f"{PICTURES}.zip"
-    for place in (folder, folder / PICTURES):
-        if place.is_dir() and (names := _picture_names(os.listdir(place))):
-            return place, names
-    if archive.is_file():
-        return archive / PICTURES, _packed_names(archive)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; CelebA's aligned pictures were expected in it")
-    return folder, set()
+    """The place with pictures, of all where they may be, and the names of the pictures in it."""
+    shelves = [root / shelf for shelf in SHELVES]
+    for folder in [shelf / inner for shelf in shelves for inner in (PICTURES, f"{PICTURES}/{PICTURES}")]:
+        if folder.is_dir() and (names := _picture_names(os.listdir(folder))):
+            return folder, names
+    for archive in [shelf / f"{PICTURES}.zip" for shelf in shelves]:
+        if archive.is_file():
+            return archive / PICTURES, _packed_names(archive)
+    if not (root / PICTURES).is_dir():
+        raise FileNotFoundError(f"{root / PICTURES}: no such folder; CelebA's aligned pictures were expected in it")
+    return root / PICTURES, set()
 
 
 def _packed_names(archive: Path) -> set[str]:
@@ -193,10 +196,10 @@ def _picture_names(names: Iterable[str]) -> set[str]:
 
 
 def _annotation_file(root: Path, name: str) -> Path:
-    """An annotation file in its own spelling, else as `.csv` where that one is there."""
-    path = root / name
-    mirrored = path.with_suffix(".csv")
-    return mirrored if mirrored.is_file() and not path.is_file() else path
+    """Where an annotation file lies: in its own spelling, else as `.csv`; in the root itself where there is none."""
+    places = [root / shelf / name for shelf in SHELVES]
+    spelt = [*places, *(place.with_suffix(".csv") for place in places)]
+    return next((path for path in spelt if path.is_file()), root / name)
 
 
 def _read_persons(path: Path) -> pd.DataFrame:

@@ -340,6 +340,18 @@ def test_a_packed_folder_gives_the_same_pictures(own_celeba, method):
     assert [picture_bytes(path) for path in pictures["path"]] == contents
 
 
+def test_the_folders_of_the_authors_are_read(own_celeba):
+    expected = read_celeba(own_celeba)
+    archive = pack(own_celeba)
+    for shelf, names in {"Anno": (IDENTITY, ATTRIBUTE), "Eval": (PARTITION,), "Img": (archive.name,)}.items():
+        (own_celeba / shelf).mkdir()
+        for name in names:
+            (own_celeba / name).rename(own_celeba / shelf / name)
+    pictures = read_celeba(own_celeba)
+    assert pictures["path"][0] == f"{own_celeba}/Img/{archive.name}/{PICTURES}/000001.jpg"
+    assert pictures.drop(columns="path").equals(expected.drop(columns="path"))
+
+
 def test_unpacked_pictures_go_before_the_archive(own_celeba, tmp_path):
     shutil.copytree(own_celeba / PICTURES, tmp_path / "aside")
     archive = pack(own_celeba)
