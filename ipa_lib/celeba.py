@@ -50,6 +50,12 @@ ARCHIVES = 4  # that are kept open
 SPOILT = (BadZipFile, ZlibError, OSError, EOFError, RuntimeError)  # zipfile: encrypted or unknown is a RuntimeError
 
 
+def is_celeba(root: str | Path) -> bool:
+    """Whether a folder holds anything of CelebA's layout: the file of identities, or its pictures' folder or archive."""
+    names = (f"{Path(IDENTITY).stem}.*", f"{PICTURES}*")
+    return any(any((Path(root) / shelf).glob(name)) for shelf in SHELVES for name in names)
+
+
 def read_celeba(root: str | Path) -> pd.DataFrame:
     """One row a picture that is on disk, sorted by file.
 

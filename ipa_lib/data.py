@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .celeba import PICTURES, read_celeba
+from .celeba import is_celeba, read_celeba
 from .folders import read_folders
 from .paths import ROOT, atomic
 
@@ -24,8 +24,7 @@ def read(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; CelebA's files or a folder for each person were expected")
-    in_celebas_layout = any(folder.glob("identity_CelebA.*")) or any(folder.glob(f"{PICTURES}*"))
-    return read_celeba(folder) if in_celebas_layout else read_folders(folder)
+    return read_celeba(folder) if is_celeba(folder) else read_folders(folder)
 
 
 def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int = 0) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from ipa_lib.celeba import (
     IDENTITY,
     PARTITION,
     PICTURES,
+    is_celeba,
     load_picture,
     load_pictures,
     people_with,
@@ -347,6 +348,7 @@ def test_the_folders_of_the_authors_are_read(own_celeba):
         (own_celeba / shelf).mkdir()
         for name in names:
             (own_celeba / name).rename(own_celeba / shelf / name)
+    assert is_celeba(own_celeba)
     pictures = read_celeba(own_celeba)
     assert pictures["path"][0] == f"{own_celeba}/Img/{archive.name}/{PICTURES}/000001.jpg"
     assert pictures.drop(columns="path").equals(expected.drop(columns="path"))

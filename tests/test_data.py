@@ -1,0 +1,89 @@
+"""Which reader a folder gets, who is chosen, and a table that comes back as it was stored."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ipa_lib import data
+from ipa_lib.celeba import read_celeba
+from ipa_lib.folders import read_folders
+
+
+@pytest.fixture
+def people(tmp_path):
+    for file in ("Ada/1.png", "Ada/2.png", "NA/1.png", "007/null.png"):
+        (tmp_path / "people" / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), "teal").save(tmp_path / "people" / file)
+    return tmp_path / "people"
+
+
+def table(counts):
+    """`counts[person] = (split, pictures)` as rows in mixed order."""
+    rows = [(f"{person}/{i}.png", f"/p/{person}/{i}.png", person, split)
+            for person, (split, pictures) in counts.items() for i in range(pictures)]  # fmt: skip
+    return pd.DataFrame(rows, columns=data.COLUMNS).sample(frac=1, random_state=0, ignore_index=True)
+
+
+def test_the_layout_says_which_reader(own_celeba, people, tmp_path):
+    assert data.read(own_celeba).equals(read_celeba(own_celeba))
+    assert data.read(people).equals(read_folders(people))
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; CelebA's files or a folder for each person"):
+        data.read(tmp_path / "nowhere")
+    (own_celeba / "identity_CelebA.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="identity_CelebA.txt"):  # CelebA with a file missing, not one person
+        data.read(own_celeba)
+
+
+def test_people_with_too_few_pictures_go_and_the_order_of_rows_stays():
+    pictures = table({1: ("train", 3), 2: ("train", 2), 3: ("val", 4), 4: ("test", 1)})
+    chosen = data.choose(pictures, 3)
+    assert set(chosen.person) == {1, 3} and len(chosen) == 7
+    assert chosen.equals(pictures[pictures.person.isin([1, 3])].reset_index(drop=True))
+    with pytest.raises(ValueError, match="nobody has 5 pictures; the most are 4"):
+        data.choose(pictures, 5)
+
+
+@given(st.integers(1, 60), st.integers(0, 99))
+def test_each_split_gives_the_same_share_and_nobody_loses_a_picture(wanted, seed):
+    splits = ["train"] * 8 + ["val", "test"]
+    pictures = table({i: (splits[i % 10], 2 + i % 3) for i in range(50)})
+    chosen = data.choose(pictures, 2, wanted, seed)
+    kept = chosen.groupby("split")["person"].nunique()
+    share = min(1, wanted / 50)
+    assert kept.to_dict() == {name: max(1, round(share * n)) for name, n in {"train": 40, "val": 5, "test": 5}.items()}
+    counts = pictures.person.value_counts()
+    assert chosen.person.value_counts().sort_index().equals(counts[sorted(chosen.person.unique())])
+    assert data.choose(pictures, 2, wanted, seed).equals(chosen)
+
+
+def test_other_seeds_take_other_people():
+    pictures = table({i: ("train", 2) for i in range(40)})
+    drawn = [frozenset(data.choose(pictures, 2, 10, seed).person) for seed in range(5)]
+    assert len(set(drawn)) == 5 and all(len(one) == 10 for one in drawn)
+
+
+def test_a_stored_table_comes_back_with_names_as_they_were(people, tmp_path):
+    pictures = read_folders(people).assign(caption=["", "NA", "null", "a photo of Ada, \"the first\""])
+    data.write_table(pictures, tmp_path / "pictures.csv")
+    pd.testing.assert_frame_equal(data.read_table(tmp_path / "pictures.csv"), pictures)
+
+
+def test_attributes_and_paths_in_the_repository_come_back(own_celeba, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "ROOT", own_celeba.parent)
+    pictures = read_celeba(own_celeba)
+    data.write_table(pictures, tmp_path / "pictures.csv")
+    assert "celeba/img_align_celeba/000001.jpg" in (tmp_path / "pictures.csv").read_text()
+    assert str(own_celeba) not in (tmp_path / "pictures.csv").read_text()
+    back = data.read_table(tmp_path / "pictures.csv")
+    assert back.equals(pictures) and back["Smiling"].dtype == np.bool_
+
+
+def test_a_table_that_is_absent_or_lacks_a_column_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="pictures.csv: no such table; run notebooks/01_prepare_data"):
+        data.read_table(tmp_path / "pictures.csv")
+    (tmp_path / "pictures.csv").write_text("file,path,split\na,b,train\n")
+    with pytest.raises(ValueError, match="pictures.csv: the column person is missing; expected file, path, person"):
+        data.read_table(tmp_path / "pictures.csv")
