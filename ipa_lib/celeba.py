@@ -51,7 +51,7 @@ SPOILT = (BadZipFile, ZlibError, OSError, EOFError, RuntimeError)  # zipfile: en
 
 
 def is_celeba(root: str | Path) -> bool:
-    """Whether a folder holds anything of CelebA's layout: the file of identities, or its pictures' folder or archive."""
+    """Whether a folder holds anything of CelebA's layout: the identities, or its pictures' folder or archive."""
     names = (f"{Path(IDENTITY).stem}.*", f"{PICTURES}*")
     return any(any((Path(root) / shelf).glob(name)) for shelf in SHELVES for name in names)
 

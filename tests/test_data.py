@@ -66,7 +66,7 @@ def test_other_seeds_take_other_people():
 
 
 def test_a_stored_table_comes_back_with_names_as_they_were(people, tmp_path):
-    pictures = read_folders(people).assign(caption=["", "NA", "null", "a photo of Ada, \"the first\""])
+    pictures = read_folders(people).assign(caption=["", "NA", "null", 'a photo of Ada, "the first"'])
     data.write_table(pictures, tmp_path / "pictures.csv")
     pd.testing.assert_frame_equal(data.read_table(tmp_path / "pictures.csv"), pictures)
 
