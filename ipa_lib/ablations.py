@@ -18,7 +18,7 @@ import pandas as pd
 from . import intervals
 from .variants import VARIANT, Variant, find_variants, roles, usual
 
-SCALES = {"text": 100, "top1": 100, "share": 100}  # shown in per cent
+SCALES = {"text": 100, "top1": 100, "share": 100, "faces": 100}  # shown in per cent
 SYMMETRIC = ("mean", "concat", "gated", "sum", "average")  # merges to which an order of the prompts means nothing
 OCCLUDED = (0, 50, 100)  # per cent of the prompts
 SAMPLED = ("identity", "text")  # scores of single samples, of which differences can be paired

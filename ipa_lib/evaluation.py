@@ -1,7 +1,7 @@
 """From what the judges say about one cell of the grid to rows of the tidy table and scores of single samples.
 
-Metrics depend on the judges: `text` needs one of attributes, `is` one of classes, `clip_i` and `clip_t` CLIP, `faces`
-one that can miss a face. A sample without a face has no identity, top1 and copying; `count` says over how many others
+Metrics depend on the judges: `is` needs one of classes, `clip_i` and `clip_t` CLIP, `faces` one that can miss a face.
+`text`, how well a sample follows its caption, is the share of right attributes, or clip_t where no judge looks for these. A sample without a face has no identity, top1 and copying; `count` says over how many others
 the mean is taken, beside the share and count of `faces`.
 
 A cell is one (adapter, n_refs, prompts, w, λ) with its S samples; the references (real pictures, reconstructions,
@@ -161,7 +161,8 @@ def sample_scores(judged: Judged, reference: Reference, prompts: Sequence | None
         scores["text"] = metrics.attribute_agreement(judged.attribute_logits, reference.wanted)
     if judged.faces is not None:
         scores["faces"] = np.asarray(judged.faces).astype(int)
-    return scores.assign(**_clip_scores(judged, reference))
+    scores = scores.assign(**_clip_scores(judged, reference))
+    return scores if judged.attribute_logits is not None else scores.assign(text=scores["clip_t"])
 
 
 def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | None) -> pd.DataFrame:
@@ -287,6 +288,7 @@ def _set_rows(judged: Judged, reference: Reference, resamples: int) -> dict[str,
 
 def _row(keys: dict, reference: Reference, metric: str, interval: intervals.Interval, count: int) -> dict:
     judge = reference.identity_judge if metric in BY_IDENTITY else reference.attribute_judge
-    judge = reference.clip_judge if metric in BY_CLIP else judge
+    if metric in BY_CLIP or (metric == "text" and reference.wanted is None):
+        judge = reference.clip_judge
     numbers = dict(zip(("value", "low", "high"), interval, strict=True))
     return {**keys, "metric": metric, **numbers, "count": count, "judge": judge}

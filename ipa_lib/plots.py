@@ -66,7 +66,7 @@ LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
     "identity": "сходство личности (косинус)",
     "copying": "сходство с ближайшей подсказкой (косинус)",
-    "text": "признаки текста, %",
+    "text": "соответствие тексту, %",
     "fid": "FID",
     "kid": "KID",
     "is": "IS",
@@ -134,11 +134,13 @@ def is_vs_lam(table: pd.DataFrame) -> Figure:
 
 @styled
 def text_vs_lam(table: pd.DataFrame) -> Figure:
-    """Share of the caption's attributes that the judge confirms, over λ, half the text width."""
+    """How well the samples follow their captions, over λ, half the text width."""
     return _half_over_lam(table, "text")
 
 
 def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
+    if not _measured(table, metric):
+        return _nothing()
     fig, ax = _panels(1, height=8.4, width=HALF)
     _over_lam(ax, table, metric)
     _references(ax, table, metric, ("real", "reconstruction"))
@@ -313,9 +315,9 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     Intervals stand at the ends of the curves. A ceiling more than `REACH` times as far as the curves go is left out:
     at its scale they could not be read.
     """
-    frame = ablations.tradeoff(table, scores)
-    fig, axes = _panels(2, height=7.6)
-    for ax, metric in zip(axes, ("kid", "text"), strict=True):
+    frame, metrics = ablations.tradeoff(table, scores), _measured(table, "kid", "text")
+    fig, axes = _panels(len(metrics), height=7.6)
+    for ax, metric in zip(np.atleast_1d(axes), metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for n, rows in mean.groupby("n_refs"):
             ax.plot(rows["identity"], rows["value"], color=color(n), label=f"$N = {n}$", **STYLES[0])
@@ -358,10 +360,11 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     frame = ablations.guidance(table, scores)
     if frame.empty:
         return _nothing()
-    fig, axes = _panels(3, height=6.4)
+    metrics = _measured(table, "identity", "kid", "text")
+    fig, axes = _panels(len(metrics), height=6.4)
     n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
-    for ax, metric in zip(axes, ("identity", "kid", "text"), strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for (lam, rows), tone, style in zip(mean.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
             ax.plot(rows["guidance"], rows["value"], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
@@ -419,8 +422,13 @@ def fid_vs_count(counts: pd.DataFrame) -> Figure:
     return _with_legend(fig, columns=2)
 
 
+def _measured(table: pd.DataFrame, *metrics: str) -> list[str]:
+    """Those of `metrics` that a judge gave: of photographs, not every one has a judge."""
+    return [metric for metric in metrics if metric in set(table["metric"])]
+
+
 def _nothing() -> Figure:
-    """In place of a figure for which the grid has no cells."""
+    """In place of a figure for which the grid has no cells, or no judge."""
     fig = plt.figure(figsize=(HALF * CM, 2 * CM))
     fig.text(0.5, 0.5, "в этой сетке не измерялось", ha="center", va="center", color="0.4")
     return fig

@@ -21,7 +21,7 @@ from .ablations import SCALES
 from .paths import PUBLISHED, atomic
 from .variants import MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual
 
-DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "share": 1, "is": 2}  # else three significant digits
+DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "share": 1, "is": 2}  # else three significant digits
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
 SLOT_NAMES = {"own": "свои", "shared": "общие"}
@@ -336,8 +336,9 @@ def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Va
         "gain-best": (at(main, n_max, best), at(main, n_max, 0)),
         "n": (at(main, n_max, 1), at(main, n_min, 1)),
         "n-best": (at(main, n_max, best), at(main, n_min, best)),
-        "text": (at(main, n_max, 1, "text"), at(main, n_max, 0, "text")),
     }
+    if "text" in set(table["metric"]):
+        pairs["text"] = (at(main, n_max, 1, "text"), at(main, n_max, 0, "text"))
     if "alt" in found:
         pairs["merge"] = (at(found["alt"], n_max, 1), at(main, n_max, 1))
     if (foreign := _foreign_scores(scores, main)) is not None:

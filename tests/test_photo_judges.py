@@ -453,11 +453,13 @@ def test_a_cell_judged_from_end_to_end(folder, clip_folder, tiny_celeba):
     shown[0, 0, 0] = 0
     rows, scores = evaluation.evaluate_cell(judged := judge.look(shown), reference, prompts, resamples=5)
     found = evaluation.table(rows).set_index("metric")
-    assert found.index.tolist() == ["identity", "top1", "copying", "faces", "clip_i", "clip_t", "fid", "kid", "is"]
+    assert found.index.tolist() == [
+        "identity", "top1", "text", "copying", "faces", "clip_i", "clip_t", "fid", "kid", "is"]
     assert found["count"].to_dict() == dict.fromkeys(found.index, 4) | {"identity": 3, "top1": 3, "copying": 3}
     assert found.loc["faces", "value"] == 0.75 and scores["identity"].isna().tolist() == [True, False, False, False]
-    assert found.loc[["faces", "is", "clip_t"], "judge"].tolist() == [
-        "networks.py:means", "networks.py:shrunk", clip_folder.name]
+    assert found.loc[["faces", "is", "clip_t", "text"], "judge"].tolist() == [
+        "networks.py:means", "networks.py:shrunk", clip_folder.name, clip_folder.name]
+    assert scores["text"].equals(scores["clip_t"])  # no judge looks for attributes
     caption = judge.read(evaluation.captions(table.set_index("file").loc[sets.target]))
     np.testing.assert_allclose(scores["clip_t"], (judged.clip * caption).sum(1), atol=1e-6)
     person = sets.person.iloc[3]

@@ -61,6 +61,14 @@ def test_a_figure_has_the_width_it_will_have_on_the_page(stem, table):
     assert fig.get_size_inches()[0] * 2.54 == pytest.approx(width)
 
 
+def test_what_no_judge_gave_is_left_out_of_its_figures(table, full):
+    """As of photographs, where a judge of texts and one of classes may be missing."""
+    silent, scores = full[0][~full[0]["metric"].isin(["text", "is"])], full[1]
+    assert len(plots.tradeoff(silent, scores).axes) == 1 and len(plots.guidance(silent, scores).axes) == 2
+    for draw in (plots.text_vs_lam, plots.is_vs_lam):
+        assert draw(silent).texts[0].get_text() == "в этой сетке не измерялось"
+
+
 def test_a_line_is_the_cells_of_one_adapter_and_n(table):
     ax = plots.identity_vs_lam(table).axes[0]
     rows = of_main(table, "identity", n_refs=2)
@@ -303,8 +311,8 @@ def test_training_curves_take_logs_with_few_validation_losses():
 
 
 def test_a_metric_or_a_lam_that_the_table_lacks_is_named(table):
-    with pytest.raises(ValueError, match="no rows of metric 'is'"):
-        plots.is_vs_lam(table[table["metric"] != "is"])
+    with pytest.raises(ValueError, match="no rows of metric 'fid'"):
+        plots.fid_vs_lam(table[table["metric"] != "fid"])
     with pytest.raises(ValueError, match="lam = 3"):
         plots.fid_vs_n_refs(table, lam=3)
 

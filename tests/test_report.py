@@ -1,5 +1,7 @@
 """Numbers and rows of the paper, from the synthetic results of `tables`."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,6 +66,13 @@ def test_a_role_names_the_cell_of_its_run(numbers, table):
     assert numbers["main/nmax/lam1/identity"] == expected
     assert numbers["main/n4/lam1/identity"] == expected
     assert numbers[f"identity/{MAIN['adapter']}/n4/lam1"] == expected
+
+
+def test_where_no_judge_reads_texts_the_rest_is_told(numbers, table, scores):
+    silent = table[~table["metric"].isin(["text", "is"])]
+    left = numbers_of(silent, scores.assign(text=np.nan))
+    assert left.items() < numbers.items() or set(left) < set(numbers)
+    assert not [key for key in left if re.search(r"\b(text|is)\b", key) and "fact/" not in key]
 
 
 def test_the_smallest_n_the_best_lam_and_the_references_have_their_own_keys(numbers, table):
