@@ -1,8 +1,9 @@
 """From what the judges say about one cell of the grid to rows of the tidy table and scores of single samples.
 
 Metrics depend on the judges: `is` needs one of classes, `clip_i` and `clip_t` CLIP, `faces` one that can miss a face.
-`text`, how well a sample follows its caption, is the share of right attributes, or clip_t where no judge looks for these. A sample without a face has no identity, top1 and copying; `count` says over how many others
-the mean is taken, beside the share and count of `faces`.
+`text`, how well a sample follows its caption, is the share of right attributes, or clip_t where no judge looks for
+these. A sample without a face has no identity, top1 and copying; `count` says over how many others the mean is taken,
+beside the share and count of `faces`.
 
 A cell is one (adapter, n_refs, prompts, w, λ) with its S samples; the references (real pictures, reconstructions,
 another person's prompts) are cells like any other, judged against the same `Reference`: all rows are comparable.

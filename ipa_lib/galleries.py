@@ -3,8 +3,10 @@
     <folder>/lam0.5/000123_0.png     person 123, sample 0, λ = 0.5
     <folder>/index.csv               a row a picture, with the files of its target, prompts and held-out pictures
     <folder>/settings.json           the parameters of the run
+    <folder>/.begun.json             how the pictures of an unfinished gallery are made
 """
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from .celeba import load_pictures
 from .paths import atomic
 
 LISTS = ("prompts", "held_out")  # columns of the index with several files, parted by a space
+BEGUN = ".begun.json"
 
 
 def picture_file(person: int, sample: int, lam: float) -> str:
@@ -23,9 +26,28 @@ def picture_file(person: int, sample: int, lam: float) -> str:
     return f"lam{lam:g}/{person:06d}_{sample}.png"
 
 
-def write_pictures(folder: Path, rows: pd.DataFrame, pictures: np.ndarray) -> None:
-    """Store uint8 `pictures` [S,H,W,3]; `rows` [S] has the columns person, sample, lam. An old index goes first."""
+def begin(folder: Path, **how: object) -> None:
+    """Open a gallery for pictures that are made in this way (of JSON's kinds).
+
+    Those that an interrupted run has made in the very same way are kept; all others go, and a finished one's index.
+    """
+    begun, how = folder / BEGUN, json.dumps(how, indent=1) + "\n"
     (folder / "index.csv").unlink(missing_ok=True)
+    if begun.is_file() and begun.read_text() == how:
+        return
+    for old in folder.glob("lam*"):
+        shutil.rmtree(old)
+    with atomic(begun) as file:
+        file.write_text(how)
+
+
+def are_made(folder: Path, rows: pd.DataFrame) -> bool:
+    """Are the pictures of all `rows` there? Columns person, sample, lam."""
+    return all((folder / picture_file(row.person, row.sample, row.lam)).is_file() for row in rows.itertuples())
+
+
+def write_pictures(folder: Path, rows: pd.DataFrame, pictures: np.ndarray) -> None:
+    """Store uint8 `pictures` [S,H,W,3]; `rows` [S] has the columns person, sample, lam."""
     for row, picture in zip(rows.itertuples(), pictures, strict=True):
         with atomic(folder / picture_file(row.person, row.sample, row.lam)) as file:
             Image.fromarray(picture).save(file)
@@ -45,6 +67,7 @@ def write_index(folder: Path, sets: pd.DataFrame, lams: Sequence[float], files: 
         file.write_text(json.dumps(settings, indent=1) + "\n")
     with atomic(folder / "index.csv") as file:
         index.merge(pd.DataFrame({"lam": list(lams)}), how="cross").to_csv(file, index=False)
+    (folder / BEGUN).unlink(missing_ok=True)  # made again, a finished gallery is made from its first picture on
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:

@@ -70,6 +70,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def sources() -> str:
+    """Digest of the code of this package."""
+    files = sorted((ROOT / "ipa_lib").glob("*.py"))
+    return hashlib.sha256("".join(f"{file.name} {sha256(file)}\n" for file in files).encode()).hexdigest()
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Hex digest of a file's contents."""
     with open(path, "rb") as file:

@@ -21,7 +21,7 @@ from .ablations import SCALES
 from .paths import PUBLISHED, atomic
 from .variants import MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual
 
-DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "share": 1, "is": 2}  # else three significant digits
+DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "share": 1, "is": 2}  # else: _decimals
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
 SLOT_NAMES = {"own": "свои", "shared": "общие"}

@@ -4,7 +4,7 @@ B samples at once; c/h/w latent channels/height/width, L caption tokens, D text 
 sweep: λ is a number or a tensor [B], and the noise of a sample depends on (seed, person, sample) alone.
 """
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -54,21 +54,26 @@ def denoise(unet, scheduler, x_T: torch.Tensor, text: torch.Tensor, empty: torch
 
 @torch.no_grad()
 def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[float], w: float = 3.0,
-              steps: int = 20, seed: int = 0, batch_size: int = 96) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+              steps: int = 20, seed: int = 0, batch_size: int = 96, made: Callable[[pd.DataFrame], bool] | None = None,
+              ) -> Iterator[tuple[pd.DataFrame, np.ndarray | None]]:
     """Pictures of evaluation sets over a whole sweep of λ, about `batch_size` at a time.
 
     `sets` as `identity_sets.evaluation_sets` gives them; the first `n_refs` prompts of each are used and K'/V' are
     computed once for all λ. Yields (rows [S] of `sets` with a column lam, uint8 pictures [S,H,W,3]). The U-Net must
-    have the image attention attached. Raises ValueError for more prompts than were set aside.
+    have the image attention attached. A batch of rows that `made` knows of is not drawn again: its pictures are None,
+    and the others are those of a run without it, to the bit. Raises ValueError for more prompts than were set aside.
     """
     if n_refs > (most := len(sets["prompts"].iloc[0])):
         raise ValueError(f"n_refs = {n_refs}; max_refs = {most} prompts are set aside for each person")
     per_batch = max(1, batch_size // len(lams))
     for start in range(0, len(sets), per_batch):
         part = sets.iloc[start:start + per_batch]
+        rows = part.loc[part.index.repeat(len(lams))].assign(lam=list(lams) * len(part))
+        if made and made(rows):
+            yield rows, None
+            continue
         kv, x_T, text, lam = _sweep(adapter, features, part, n_refs, lams, backbone.latent_shape, seed)
         *_, x_0 = denoise(backbone.unet, backbone.scheduler, x_T, text, features.empty, kv, lam, w, steps)
-        rows = part.loc[part.index.repeat(len(lams))].assign(lam=list(lams) * len(part))
         yield rows, decode_latents(backbone.vae, x_0)
 
 

@@ -48,3 +48,28 @@ def test_cases_are_found_by_person_sample_and_lam(gallery):
     prompts, truths, samples = galleries.of_cases(folder, index, table, cases)
     assert prompts.shape == (2, 1, 64, 64, 3)
     assert np.array_equal(samples, pictures[[3, 0]])
+
+
+def test_an_interrupted_gallery_goes_on_and_another_begins_anew(gallery):
+    folder, table, sets, pictures = gallery
+    index = sets.loc[sets.index.repeat(2)].assign(lam=[0.0, 1.0] * len(sets))
+    galleries.begin(folder, weights="a", lams=[0.0, 1.0])  # nobody knows how the pictures there were made
+    assert not list(folder.glob("lam*")) and not galleries.are_made(folder, index)
+    galleries.write_pictures(folder, index[:6], pictures[:6])
+    galleries.begin(folder, weights="a", lams=[0.0, 1.0])
+    assert galleries.are_made(folder, index[:6]) and not galleries.are_made(folder, index[4:8])
+    galleries.begin(folder, weights="b", lams=[0.0, 1.0])
+    assert not galleries.are_made(folder, index[:1])
+
+
+def test_a_finished_gallery_that_is_begun_again_is_made_anew(gallery):
+    folder, table, sets, pictures = gallery
+    index = sets.loc[sets.index.repeat(2)].assign(lam=[0.0, 1.0] * len(sets))
+    for _ in range(2):
+        galleries.begin(folder, weights="a")
+        assert not galleries.are_made(folder, index[:1])
+        with pytest.raises(FileNotFoundError, match="no finished gallery"):
+            galleries.read_index(folder)
+        galleries.write_pictures(folder, index, pictures)
+        galleries.write_index(folder, sets, [0.0, 1.0], table.file)
+        assert galleries.are_made(folder, galleries.read_index(folder)[0])

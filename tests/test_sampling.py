@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,6 +77,16 @@ def test_a_sweep_in_one_batch_equals_its_parts(models, adapter, stored, sets):
     assert len(sweep) == 3 * len(sets)
     for key, picture in single.items():
         assert np.abs(sweep[key].astype(int) - picture).max() <= 1  # a rounding of the last bit
+
+
+def test_batches_that_are_made_are_passed_over_and_the_others_stay_the_same(models, adapter, stored, sets):
+    draw = partial(sampling.draw_sets, models, adapter, stored[1], sets, 2, [0.0, 1.0], steps=2, batch_size=4)
+    whole = list(draw())
+    first = whole[0][0]
+    again = list(draw(made=lambda rows: rows.equals(first)))
+    assert len(whole) > 1 and again[0][1] is None
+    assert all(a.equals(b) for (a, _), (b, _) in zip(whole, again, strict=True))
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(whole[1:], again[1:], strict=True))
 
 
 def test_the_scheduler_is_left_alone(models, stored):
