@@ -196,6 +196,7 @@ class MultiImageAdapter(nn.Module):
         tensors = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
         with atomic(path) as temporary:
             save_file(tensors, temporary, {**self.notes, **metadata, **settings})
+            sort_metadata(temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> MultiImageAdapter:
@@ -264,6 +265,19 @@ def refuse_sizes(layers: dict[str, int], **sizes: int) -> None:
     for name, size in {**sizes, **layers}.items():
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name}: a whole number, at least 1; got {size!r}")
+
+
+def sort_metadata(path: str | os.PathLike) -> None:
+    """Sort the metadata of a safetensors file, which its writer puts down in another order in every process."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            raise ValueError(f"{path}: the header can't be written in the {length} bytes that it had")
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -279,6 +279,15 @@ def test_a_file_from_before_there_was_a_choice_is_read(unet, tmp_path):
     assert MultiImageAdapter.load(tmp_path / "old.safetensors").settings()["order"] == "given"
 
 
+def test_an_adapter_is_the_same_bytes_in_every_process(unet, tmp_path):
+    """Within one process, too: the writer of safetensors shuffles its metadata with every call."""
+    adapter, files = tiny.adapter(unet, 2, "gated"), [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for file in files:
+        adapter.save(file, {"seed": "0", "fran\u00e7ais": "\u00e9\n\"\u2028\U0001f600"})
+    assert len({file.read_bytes() for file in files}) == 1
+    assert MultiImageAdapter.load(files[0]).notes["fran\u00e7ais"] == "\u00e9\n\"\u2028\U0001f600"
+
+
 def test_notes_survive_a_second_save(unet, tmp_path):
     tiny.adapter(unet, 1).save(tmp_path / "a.safetensors", {"seed": "1", "steps": "10"})
     MultiImageAdapter.load(tmp_path / "a.safetensors").save(tmp_path / "b.safetensors", {"steps": "20"})
