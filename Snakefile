@@ -13,10 +13,13 @@ RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relati
 ONE = shlex.quote(sys.executable)
 RUN = f"{ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"
 TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
-BASE = [f"models/mini/{part}" for part in (
+MINI_BASE = [f"models/mini/{part}" for part in (
     "model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
     "text_encoder/model.safetensors", "image_encoder/model.safetensors")]
-JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
+MINI_JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
+BASE = [] if "base" in PROFILE.values("03_cache_features") else MINI_BASE  # another base: 03 looks at its files
+SPEC = PROFILE.values("06_evaluate").get("judged_by", "models/mini")
+JUDGES = [SPEC] if SPEC.endswith((".yaml", ".yml", ".json")) else MINI_JUDGES
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")
@@ -73,7 +76,8 @@ rule all:
 
 
 rule data:
-    input: nb="notebooks/01_prepare_data.ipynb", lib=lib("data", "mini_celeba", "celeba", "folders", "captions", "identity_sets")
+    input: nb="notebooks/01_prepare_data.ipynb", 
+           lib=lib("data", "mini_celeba", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
     output: f"{RESULTS}/data.json", f"{RESULTS}/pictures.csv"
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
     params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
@@ -93,7 +97,7 @@ rule features:
 
 rule train:
     input: rules.features.output, nb="notebooks/04_train_adapter.ipynb",
-           lib=lib("adapter", "attention", "merge", "projection", "training", "identity_sets")
+           lib=lib("adapter", "attention", "merge", "projection", "exchange", "training", "identity_sets")
     output: multiext(f"{RESULTS}/adapters/{{adapter}}/", "adapter.safetensors", "log.jsonl", "provenance.json")
     log: nb=f"{RESULTS}/adapters/{{adapter}}/04_train_adapter.ipynb"
     params: flags=adapter_flags
@@ -119,6 +123,7 @@ rule evaluate:
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
     params: flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
+    resources: gpu=1
     shell: RUN
 
 
@@ -128,6 +133,7 @@ rule ceilings:
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
     params: flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
+    resources: gpu=1
     shell: RUN
 
 
@@ -138,6 +144,7 @@ rule slots:
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
     params: flags=flags("08_compare_slots")
+    resources: gpu=1
     shell: RUN
 
 
@@ -147,6 +154,7 @@ rule counts:
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
     params: flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
+    resources: gpu=1
     shell: RUN
 
 

@@ -4,7 +4,7 @@ Shapes: M pictures, c/h/w latent channels/height/width, L caption tokens, D text
 Encoders work on their model's device and give back tensors of the CPU: latents and text states in the model's dtype,
 image embeddings, which the adapter takes, in float32.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256 as new_sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CL
 
 from .paths import ROOT, sha256
 
+PREDICTIONS = ("epsilon", "v_prediction")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -53,18 +54,16 @@ def local_folder(name: str, pipeline: bool = False, download: bool = True) -> Pa
     "owner/repository" names a repository of the hub, "owner/repository/folder" a folder in it. FileNotFoundError of
     one line where there is neither such a folder nor such a repository, or no network.
     """
-    for path in (Path(name), ROOT / name):
+    for path in (Path(name).expanduser(), ROOT / name):
         if path.is_dir():
             return path
-    owner, _, rest = name.partition("/")
-    repository, _, inside = rest.partition("/")
+    repository, inside = _on_the_hub(name)
     try:
         if pipeline:
-            there = StableDiffusionPipeline.download(
-                f"{owner}/{repository}", use_safetensors=True, local_files_only=not download)
-            return Path(there)
+            return Path(StableDiffusionPipeline.download(repository, use_safetensors=True, safety_checker=None,
+                                                         local_files_only=not download))
         wanted = [f"{inside}/*.{suffix}".lstrip("/") for suffix in ("json", "txt", "safetensors")]
-        there = snapshot_download(f"{owner}/{repository}", allow_patterns=wanted, local_files_only=not download)
+        there = snapshot_download(repository, allow_patterns=wanted, local_files_only=not download)
         return Path(there) / inside
     except Exception as error:  # of many kinds: no network, no such name, no leave
         raise FileNotFoundError(f"{name}: no such folder, {_nor(error, download)}") from None
@@ -72,15 +71,20 @@ def local_folder(name: str, pipeline: bool = False, download: bool = True) -> Pa
 
 def local_file(name: str, download: bool = True) -> Path:
     """A file on this machine: of that path, else owner/repository/folder/file of the hub; errors as `local_folder`."""
-    for path in (Path(name), ROOT / name):
+    for path in (Path(name).expanduser(), ROOT / name):
         if path.is_file():
             return path
-    owner, _, rest = name.partition("/")
-    repository, _, inside = rest.partition("/")
+    repository, inside = _on_the_hub(name)
     try:
-        return Path(hf_hub_download(f"{owner}/{repository}", inside, local_files_only=not download))
+        return Path(hf_hub_download(repository, inside, local_files_only=not download))
     except Exception as error:  # as above
         raise FileNotFoundError(f"{name}: no such file, {_nor(error, download)}") from None
+
+
+def _on_the_hub(name: str) -> tuple[str, str]:
+    """Repository and the path in it of "owner/repository/path"."""
+    parts = name.split("/", 2)
+    return "/".join(parts[:2]), "".join(parts[2:])
 
 
 def _nor(error: Exception, download: bool) -> str:
@@ -121,19 +125,20 @@ def load_base(source: Source | str | Path, device: torch.device | str = "cpu") -
     """The frozen models of `source`, on `device`; a folder alone stands for `Source(folder)`.
 
     Raises FileNotFoundError that names what is not there, ValueError where there is no image encoder, where pictures
-    of that size don't fit the model, or where it predicts something else than the noise ε of equation (1).
+    of that size don't fit the model, or where it predicts something else than `PREDICTIONS`.
     """
     source = source if isinstance(source, Source) else Source(str(source))
     pipe = _load_pipeline(source)
     parts = (pipe.vae, pipe.unet, pipe.text_encoder, pipe.image_encoder)
     for model in parts:
         model.eval().requires_grad_(False).to(device)
-    scheduler, least = DDIMScheduler.from_config(pipe.scheduler.config), _least_size(pipe)
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)  # these are latents
+    least = least_size(pipe.vae.config, pipe.unet.config)
     size = source.size or pipe.unet.config.sample_size * reduction(pipe.vae)
     if size % least:
         raise ValueError(f"size: {size} pixels; {source.base} takes multiples of {least}")
-    if (kind := scheduler.config.prediction_type) != "epsilon":
-        raise ValueError(f"{source.base}: prediction_type {kind}; a model that predicts epsilon was expected")
+    if (kind := scheduler.config.prediction_type) not in PREDICTIONS:
+        raise ValueError(f"{source.base}: prediction_type {kind}; {' or '.join(PREDICTIONS)} was expected")
     return Backbone(pipe.vae, pipe.unet, pipe.text_encoder, pipe.tokenizer, pipe.image_encoder,
                     pipe.feature_extractor, scheduler, size)
 
@@ -149,33 +154,53 @@ def _load_pipeline(source: Source) -> StableDiffusionPipeline:
         given = (of_images / "preprocessor_config.json").is_file()
         more["feature_extractor"] = (
             CLIPImageProcessorPil.from_pretrained(of_images) if given else CLIPImageProcessorPil())
-    pipe = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=dtype, safety_checker=None, requires_safety_checker=False, local_files_only=True, **more)
+    try:
+        pipe = StableDiffusionPipeline.from_pretrained(
+            folder, torch_dtype=dtype, variant=variant(folder), safety_checker=None, requires_safety_checker=False,
+            local_files_only=True, **more)
+    except OSError as error:  # of diffusers, for a part that lacks its files
+        raise FileNotFoundError(f"{source.base}: {str(error).strip().splitlines()[0]}") from None
     if pipe.image_encoder is None or pipe.feature_extractor is None:
         raise ValueError(f"{source.base}: image_encoder and feature_extractor were expected in it; or name one")
     return pipe
 
 
-def _least_size(pipe: StableDiffusionPipeline) -> int:
-    """Pixels a side of which a picture's must be a multiple: all halvings of autoencoder and U-Net."""
-    return reduction(pipe.vae) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+def variant(folder: Path) -> str | None:
+    """"fp16" where a pipeline's folder has the weights of its U-Net in half precision alone."""
+    names = [file.name for file in (folder / "unet").glob("*.safetensors")]
+    return "fp16" if names and all(".fp16" in name for name in names) else None
+
+
+def least_size(vae: Mapping, unet: Mapping) -> int:
+    """Pixels a side of which a picture's must be a multiple, of two configs: all halvings of both."""
+    return 2 ** (len(vae["block_out_channels"]) + len(unet["block_out_channels"]) - 2)
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray, batch_size: int = 64) -> torch.Tensor:
-    """Scaled latents [M,c,h,w] of uint8 pictures [M,H,W,3]: the posterior's mode, so that a cache equals a live run."""
+def encode_pictures(vae: AutoencoderKL, pictures: np.ndarray, batch_size: int | None = None) -> torch.Tensor:
+    """Scaled latents [M,c,h,w] of uint8 pictures [M,H,W,3]: the posterior's mode, so that a cache equals a live run.
+
+    As many at a time as `batch_size` says; by default 64, fewer large ones.
+    """
+    batch_size = batch_size or _at_once(pictures.shape[1])
     batches = (b.permute(0, 3, 1, 2) / 127.5 - 1 for b in torch.as_tensor(pictures).split(batch_size))
     modes = [vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mode().cpu() for x in batches]
     return torch.cat(modes) * vae.config.scaling_factor
 
 
 @torch.no_grad()
-def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 64) -> np.ndarray:
-    """uint8 pictures [M,H,W,3] of scaled latents [M,c,h,w]."""
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int | None = None) -> np.ndarray:
+    """uint8 pictures [M,H,W,3] of scaled latents [M,c,h,w]; `batch_size` as in `encode_pictures`."""
+    batch_size = batch_size or _at_once(latents.shape[-1] * reduction(vae))
     scaled = (latents / vae.config.scaling_factor).to(vae.device, vae.dtype)
     decoded = [vae.decode(z).sample.cpu() for z in scaled.split(batch_size)]
     pixels = ((torch.cat(decoded).float() + 1) * 127.5).round().clamp(0, 255)
     return pixels.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+def _at_once(size: int) -> int:
+    """How many pictures of a size go through the autoencoder together: 4 of 512 pixels."""
+    return max(1, min(64, 4 * 512**2 // size**2))
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:

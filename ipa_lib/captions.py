@@ -4,6 +4,7 @@ Judgements of taste and of build (Attractive, Chubby, Big_Nose, Pale_Skin …) a
 """
 
 from collections.abc import Mapping
+from zlib import crc32
 
 import pandas as pd
 
@@ -132,13 +133,18 @@ def portrait(attributes: Mapping[str, bool], variant: int = 0) -> str:
     return f"{opening} a {_person(names)}" + (mark + said if said else "")
 
 
-STYLES = {"short": (caption, CAPTIONED), "portrait": (portrait, PORTRAYED)}  # a wording and what it looks at
+STYLES = {  # a wording and what it looks at
+    "short": (lambda attributes, _: caption(attributes), CAPTIONED),
+    "portrait": (portrait, PORTRAYED),
+    "portraits": (portrait, PORTRAYED),
+}
 
 
 def captions(pictures: pd.DataFrame, style: str = "short") -> list[str]:
     """The caption of every row: its own where the table has a column caption, else worded from its attributes.
 
-    `style` is "short" (`caption`) or "portrait"; equal rows are worded once. ValueError for any other style.
+    `style` is "short" (`caption`), "portrait", or "portraits", of which a hash of the file's name chooses the variant.
+    Equal rows are worded once. ValueError for any other style.
     """
     if style not in STYLES:
         raise ValueError(f"style = {style!r}; one of {', '.join(STYLES)} was expected")
@@ -146,8 +152,9 @@ def captions(pictures: pd.DataFrame, style: str = "short") -> list[str]:
         return pictures["caption"].tolist()
     wording, names = STYLES[style]
     known = [name for name in names if name in pictures]
-    rows = list(map(tuple, pictures[known].to_numpy().tolist()))  # [M, K]
-    worded = {row: wording(dict(zip(known, row, strict=True))) for row in set(rows)}
+    variants = [crc32(file.encode()) % len(VARIANTS) if style == "portraits" else 0 for file in pictures["file"]]
+    rows = list(zip(map(tuple, pictures[known].to_numpy().tolist()), variants, strict=True))  # [M, K], [M]
+    worded = {row: wording(dict(zip(known, row[0], strict=True)), row[1]) for row in set(rows)}
     return [worded[row] for row in rows]
 
 

@@ -26,7 +26,7 @@ from zlib import error as ZlibError
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 
 PICTURES, IDENTITY = "img_align_celeba", "identity_CelebA.txt"
 ATTRIBUTE, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
@@ -107,7 +107,8 @@ def load_picture(path: str | Path, size: int) -> np.ndarray:
             if image.width * image.height > PIXEL_LIMIT:
                 raise ValueError(f"{image.width} x {image.height} is more than {PIXEL_LIMIT} pixels")
             image.load()  # verify() passes a truncated JPEG, load() does not
-            return np.array(_to_square(image.convert("RGB"), size))  # [size, size, 3]
+            upright = ImageOps.exif_transpose(image)  # a camera that was held on its side says so
+            return np.array(_to_square(upright.convert("RGB"), size))  # [size, size, 3]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such picture") from None
     except (OSError, EOFError, SyntaxError, ValueError, *BOMBS) as error:

@@ -2,8 +2,8 @@
 
     python -m ipa_lib.check sd15      # `make check PROFILE=sd15`
 
-Models, data, judges, space on disk and memory, one line each; status 1 if something is missing, and each line says
-where to get it. Nothing is downloaded and no weight is loaded.
+Models, data, judges, memory and space on disk, one line each; status 1 if something is missing, and each line says
+where to get it. Nothing is downloaded, and of the large models no weight is loaded.
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import psutil
 import torch
+from safetensors import safe_open
 
-from . import backbone, data, identity_sets, judges
+from . import backbone, captions, data, fidelity, judges, photo_judges, training
+from .backbone import DTYPES, Source
 from .config import DEFAULT, Profile, load_profile, parameters
+from .exchange import projection_shape, read_published
 from .paths import ROOT, data_dir, results_dir
 from .projection import PROJECTIONS
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 GB = 1e9
-PARTS = ("unet", "vae", "text_encoder", "image_encoder")
+PARTS = ("unet", "vae", "text_encoder")
 TOKENS = 77  # of a caption
-ACTIVATIONS = 3  # the frozen weights and what goes through them, in multiples of the weights: a rule of thumb
+STATE = 16  # bytes a trained parameter: weight, gradient and AdamW's two averages, all float32
+ACTIVATIONS = 2**20  # bytes a place of the latents that training keeps for the gradient: SD 1.5 in bfloat16
+MISSING = (FileNotFoundError, ValueError, ImportError)
 
 
 class Finding(NamedTuple):
@@ -41,6 +46,27 @@ class Finding(NamedTuple):
         return f"{'ok     ' if self.good else 'MISSING'}  {self.name:<14} {self.text}"
 
 
+class Needs(NamedTuple):
+    """What the memory and the space on disk depend on."""
+
+    source: Source
+    configs: Mapping[str, dict]  # of unet and vae
+    weights: Mapping[str, dict[str, list[int]]]  # part -> tensor -> shape
+
+    @property
+    def size(self) -> int:
+        return self.source.size or self.configs["unet"]["sample_size"] * self.halvings
+
+    @property
+    def halvings(self) -> int:
+        return 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
+
+    @property
+    def places(self) -> int:
+        """Of the latents of one picture."""
+        return (self.size // self.halvings) ** 2
+
+
 def settings(profile: Profile, notebook: str) -> dict[str, object]:
     """All parameters of a notebook: its defaults and what the profile changes."""
     defaults = {name: parameter.default for name, parameter in parameters(profile.folder / f"{notebook}.ipynb").items()}
@@ -49,87 +75,197 @@ def settings(profile: Profile, notebook: str) -> dict[str, object]:
 
 def check(profile: Profile) -> Iterator[Finding]:
     """Findings one after another."""
-    used = settings(profile, "03_cache_features")
-    source = backbone.Source(used["base"], used["image_encoder"], used["size"], used["dtype"])
-    models = [_model("base", source.base, source, ("unet", "vae", "text_encoder"))]
-    models += [_model("image encoder", source.image_encoder or source.base, source, ("image_encoder",))]
-    yield from models
-    yield from _start(str(settings(profile, "04_train_adapter")["start"]))
-    yield _judges(ROOT / settings(profile, "06_evaluate")["judged_by"])
-    yield (pictures := _data(profile))
-    if all(model.good for model in models):
-        yield _memory(sum(_weights(source.folder(part, download=False)) for part in PARTS) * BYTES[source.dtype])
-    if models[0].good and pictures.good:
-        yield _disk(profile, source)
-
-
-def _model(what: str, name: str, source: backbone.Source, parts: Sequence[str]) -> Finding:
+    used, needs = settings(profile, "03_cache_features"), None
+    source = Source(used["base"], used["image_encoder"], used["size"], used["dtype"])
     try:
-        counts = {part: _weights(source.folder(part, download=False)) for part in parts}
-    except FileNotFoundError as error:
-        owner, _, rest = name.partition("/")
-        repository, _, inside = rest.partition("/")
-        only = f" --include '{inside}/*'" if inside else ""
-        return Finding(what, False, f"{error}; to fetch it: hf download {owner}/{repository}{only}")
-    if empty := [part for part, count in counts.items() if not count]:
-        return Finding(what, False, f"{name}: no safetensors in {empty[0]}/")
-    return Finding(what, True, f"{name}, {sum(counts.values()) / 1e6:.1f} million parameters")
+        needs = read_needs(source)
+        yield Finding("base", True, f"{source.base}, {_millions(needs, PARTS)} million parameters, {needs.size} pixels")
+        yield Finding("image encoder", True, f"{_millions(needs, ['image_encoder'])} million parameters")
+    except MISSING as error:
+        yield Finding("base", False, f"{error}{_how_to_fetch(source)}")
+    yield from _start(settings(profile, "04_train_adapter")["start"], used["patches"], needs)
+    yield from _judges(ROOT / settings(profile, "06_evaluate")["judged_by"])
+    pictures = yield from _data(profile)
+    if needs and pictures:
+        yield _memory(profile, needs, *pictures)
+        yield _disk(profile, needs, used["patches"], *pictures)
 
 
-def _start(start: str) -> Iterator[Finding]:
-    """The published checkpoint that adapters start from, where they do."""
-    if start not in PROJECTIONS:
-        try:
-            yield Finding("start", True, backbone.local_file(start, download=False).name)
-        except FileNotFoundError as error:
-            yield Finding("start", False, str(error))
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except MISSING as error:
+        return Finding(name, False, str(error))
 
 
-def _weights(folder: Path) -> int:
-    """Parameters in the safetensors files of a folder, from their headers."""
-    return sum(_in_file(file) for file in _one_variant(folder))
+# ---- models ------------------------------------------------------------------------------------------------
 
 
-def _one_variant(folder: Path) -> list[Path]:
-    """The files that are loaded: where there are shards, these; a folder of the hub may hold several variants."""
+def read_needs(source: Source) -> Needs:
+    """Configs and the shapes of weights, from the files' heads.
+
+    FileNotFoundError or ValueError, of one line, for what `backbone.load_base` would refuse.
+    """
+    if source.dtype not in DTYPES:
+        raise ValueError(f"dtype: {' or '.join(DTYPES)} was expected, got {source.dtype}")
+    folder = backbone.local_folder(source.base, pipeline=True, download=False)
+    for file in ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json"):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{source.base}: no {file} in it; a Stable Diffusion folder was expected")
+    kind = _json(folder / "scheduler/scheduler_config.json").get("prediction_type", "epsilon")
+    if kind not in backbone.PREDICTIONS:
+        raise ValueError(f"{source.base}: it predicts {kind}; {' or '.join(backbone.PREDICTIONS)} was expected")
+    weights = {part: _shapes(source.folder(part, download=False)) for part in (*PARTS, "image_encoder")}
+    needs = Needs(source, {part: _json(folder / part / "config.json") for part in ("unet", "vae")}, weights)
+    if needs.size % (least := backbone.least_size(needs.configs["vae"], needs.configs["unet"])):
+        raise ValueError(f"size: {needs.size} pixels; {source.base} takes multiples of {least}")
+    return needs
+
+
+def _json(file: Path) -> dict:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    return json.loads(file.read_text())
+
+
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    """Shapes of the tensors in a folder's safetensors files; where there are several variants, of the plain one."""
     files = sorted(folder.glob("*.safetensors"))
     plain = [file for file in files if "fp16" not in file.name and "non_ema" not in file.name]
-    return plain or files[:1]
+    if not files:
+        raise FileNotFoundError(f"{folder}: no weights in safetensors here")
+    return {name: shape for file in plain or files[:1] for name, shape in _heads(file)}
 
 
-def _in_file(file: Path) -> int:
-    with open(file, "rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-    return sum(torch.Size(shape).numel() for shape in shapes)
+def _heads(file: Path) -> Iterator[tuple[str, list[int]]]:
+    with safe_open(file, "pt") as tensors:
+        yield from ((name, tensors.get_slice(name).get_shape()) for name in tensors.keys())
 
 
-def _judges(spec: Path) -> Finding:
-    """Judges are small: they are loaded."""
+def _count(weights: Mapping[str, list[int]]) -> int:
+    return sum(torch.Size(shape).numel() for shape in weights.values())
+
+
+def _millions(needs: Needs, parts) -> str:
+    return f"{sum(_count(needs.weights[part]) for part in parts) / 1e6:.1f}"
+
+
+def _how_to_fetch(source: Source) -> str:
+    """The lines that download what is needed and nothing else, for names of the hub."""
+    calls = [f"local_folder({source.base!r}, pipeline=True)"] * _of_the_hub(source.base)
+    calls += [f"local_folder({source.image_encoder!r})"] * _of_the_hub(source.image_encoder)
+    return f"; to fetch it: python -c \"from ipa_lib.backbone import *; {'; '.join(calls)}\"" if calls else ""
+
+
+def _of_the_hub(name: str) -> bool:
+    """Does it look like owner/repository, not like a path here?"""
+    return "/" in name and not name.startswith(("/", ".", "~")) and not (ROOT / name.split("/")[0]).exists()
+
+
+def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
+    """What adapters start from: does it fit the base, and the features?"""
+    if start in PROJECTIONS:
+        wants, text_dim, said = PROJECTIONS[start].patches, None, start
+    else:
+        try:
+            file = backbone.local_file(start, download=False)
+            shape = projection_shape(read_published(file)["image_proj"])
+        except MISSING as error:
+            hint = f"; to fetch it: python -c \"from ipa_lib.backbone import *; local_file({start!r})\""
+            yield Finding("start", False, f"{error}{hint * _of_the_hub(start)}")
+            return
+        said = file.name
+        wants, text_dim = PROJECTIONS[shape.get("projection", "linear")].patches, shape["text_dim"]
+    if wants != patches:
+        said = f"{said}: `patches: {str(wants).lower()}` was expected in 03_cache_features"
+    elif needs and text_dim and text_dim != (width := needs.configs["unet"]["cross_attention_dim"]):
+        said, wants = f"{said}: for texts of width {text_dim}, those of the base have {width}", None
+    yield Finding("start", wants == patches, said)
+
+
+# ---- judges ------------------------------------------------------------------------------------------------
+
+
+def _judges(spec: Path) -> Iterator[Finding]:
+    """Each judge for itself. Those of drawn faces are small, and a face network is: they are loaded."""
+    if spec.suffix not in (".yaml", ".yml", ".json"):
+        yield _tried("judges", lambda: judges.load_judges(spec).identity_name)
+        return
     try:
-        found = judges.load_judges(spec)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        return Finding("judges", False, str(error))
-    return Finding("judges", True, f"{found.identity_name}, {found.attribute_name}")
+        named, folder = photo_judges.read_spec(spec), spec.parent
+    except MISSING as error:
+        yield Finding("judges", False, str(error))
+        return
+    yield _tried("identity judge", lambda: photo_judges.load_identity(named, folder)[1])
+    if named["features"] == "inception":
+        weights = folder / named["weights"] if "weights" in named else None
+        yield _tried("features judge", lambda: str(fidelity.inception_file(weights, download=False)))
+    else:
+        yield _tried("features judge", lambda: photo_judges.load_features(named, folder)[1])
+    if "text" in named:
+        yield _tried("text judge", lambda: str(photo_judges.clip_folder(named["text"], folder, download=False)))
 
 
-def _data(profile: Profile) -> Finding:
-    chosen = settings(profile, "01_prepare_data")
+# ---- data --------------------------------------------------------------------------------------------------
+
+
+def _data(profile: Profile) -> Iterator[Finding]:
+    """Finding; returns (number of pictures that take part, of different captions), None where there is no data."""
+    chosen, drawn = settings(profile, "01_prepare_data"), settings(profile, "05_generate")
     if chosen["draw"]:
-        return Finding("data", True, f"{chosen['people']} people will be drawn")
+        yield Finding("data", True, f"{chosen['people']} people will be drawn")
+        return chosen["people"] * chosen["pictures"], 1000
+    most = max(run.n_max for run in profile.adapters.values())
+    need = {"train": most + 1, "val": most + 1}
+    need["test"] = max(cell.n_refs for cell in profile.cells.values()) + 2 * drawn["samples"]
     try:
-        pictures = data.read(data_dir(profile.name))
-    except (FileNotFoundError, ValueError) as error:
-        return Finding("data", False, f"{error}; docs/real_model.md says where to get CelebA")
-    wanted = 1 + max(run.n_max for run in profile.adapters.values())
-    enough = {split: len(identity_sets.group_by_person(pictures, wanted, split).rows)
-              for split in ("train", "val", "test")}  # fmt: skip
-    text = ", ".join(f"{count} {split}" for split, count in enough.items())
-    return Finding("data", True, f"{len(pictures)} pictures; people with {wanted} or more: {text}")
+        table = data.with_validation(data.read(data_dir(profile.name)), seed=chosen["seed"])
+        there = {split: _people_with(table[table["split"] == split], least) for split, least in need.items()}
+        taken = data.choose(table, chosen["max_refs"] + 1, chosen["people"], chosen["seed"])
+    except MISSING as error:
+        yield Finding("data", False, f"{error}; docs/real_model.md says how pictures have to lie")
+        return None
+    said = ", ".join(f"{there[split]} {split} people with {least} or more" for split, least in need.items())
+    yield Finding("data", min(there.values()) > 0, f"{len(table)} pictures: {said}; {len(taken)} pictures are taken")
+    return len(taken), len(set(captions.captions(taken, chosen["style"])))
 
 
-def _memory(needed: float) -> Finding:
-    needed *= ACTIVATIONS
+def _people_with(pictures: pd.DataFrame, least: int) -> int:
+    return int((pictures["person"].value_counts() >= least).sum())
+
+
+# ---- memory and disk ---------------------------------------------------------------------------------------
+
+
+def _bytes_a_number(needs: Needs) -> int:
+    return DTYPES[needs.source.dtype].itemsize
+
+
+def _features(needs: Needs, pictures: int, texts: int, patches: bool) -> int:
+    """Bytes of the cached features."""
+    encoder, unet = needs.weights["image_encoder"], needs.configs["unet"]
+    embed = encoder["visual_projection.weight"][0]
+    if patches:
+        embed = torch.Size(encoder["vision_model.embeddings.position_embedding.weight"]).numel()
+    halves = pictures * needs.places * unet["in_channels"] + texts * TOKENS * unet["cross_attention_dim"]
+    return halves * _bytes_a_number(needs) + pictures * embed * 4
+
+
+def _adapter(profile: Profile, needs: Needs) -> int:
+    """Parameters of the largest adapter of the grid, the projection left out."""
+    slots = max(run.n_max if run.slots == "own" else 1 for run in profile.adapters.values())
+    matrices = {name: shape for name, shape in needs.weights["unet"].items()
+                if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}  # fmt: skip
+    return slots * _count(matrices)
+
+
+def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Finding:
+    """Of training, which needs the most: U-Net, features, adapter, and what is kept for the gradient."""
+    batch = settings(profile, "04_train_adapter")["batch_size"] * needs.places
+    patches = settings(profile, "03_cache_features")["patches"]
+    kept = min(batch, max(training.AT_ONCE, needs.places)) * ACTIVATIONS * _bytes_a_number(needs) / 2
+    needed = _count(needs.weights["unet"]) * _bytes_a_number(needs) + _adapter(profile, needs) * STATE + kept
+    needed += _features(needs, pictures, texts, patches)
     if torch.cuda.is_available():
         where, free = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     else:
@@ -137,20 +273,14 @@ def _memory(needed: float) -> Finding:
     return Finding("memory", needed <= free, f"about {needed / GB:.1f} GB needed, {free / GB:.1f} GB there ({where})")
 
 
-def _disk(profile: Profile, source: backbone.Source) -> Finding:
-    chosen, drawn = settings(profile, "01_prepare_data"), settings(profile, "05_generate")
-    config = json.loads((source.folder("unet", download=False) / "config.json").read_text())
-    vae = json.loads((source.folder("vae", download=False) / "config.json").read_text())
-    halvings = 2 ** (len(vae["block_out_channels"]) - 1)
-    size = source.size or config["sample_size"] * halvings
-    pictures = chosen["people"] * chosen["pictures"] if chosen["draw"] else len(data.read(data_dir(profile.name)))
-    latents = pictures * config["in_channels"] * (size // halvings) ** 2 * BYTES[source.dtype]
-    texts = pictures * TOKENS * config["cross_attention_dim"] * BYTES[source.dtype]  # if every caption differs
+def _disk(profile: Profile, needs: Needs, patches: bool, pictures: int, texts: int) -> Finding:
+    drawn = settings(profile, "05_generate")
     samples = sum(len(cell.lams) for cell in profile.cells.values()) * drawn["people"] * drawn["samples"]
-    needed = latents + texts + samples * size**2 * 1.5  # a PNG of a photograph, bytes a pixel
+    needed = _features(needs, pictures, texts, patches) + samples * needs.size**2 * 1.5  # bytes a pixel of a PNG
+    needed += len(profile.adapters) * _adapter(profile, needs) * 4
     free = shutil.disk_usage(_there(results_dir(profile.name))).free
-    text = f"at most {needed / GB:.1f} GB for features and {samples} samples, {free / GB:.1f} GB free"
-    return Finding("disk", needed <= free, text)
+    said = f"at most {needed / GB:.1f} GB for features, adapters and {samples} samples, {free / GB:.1f} GB free"
+    return Finding("disk", needed <= free, said)
 
 
 def _there(path: Path) -> Path:

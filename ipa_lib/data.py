@@ -44,6 +44,19 @@ def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int
     return enough[enough["person"].isin(np.concatenate(kept))].reset_index(drop=True)
 
 
+def with_validation(pictures: pd.DataFrame, share: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """The same where there are validation people; else `share` of the training people, drawn at random, become these.
+
+    A part of CelebA may have none. Somebody stays in training: with one training person there is nobody to take.
+    """
+    people = np.sort(pictures.loc[pictures["split"] == "train", "person"].unique())
+    if (pictures["split"] == "val").any() or len(people) < 2:
+        return pictures
+    count = max(1, round(share * len(people)))
+    chosen = np.random.default_rng(seed).permutation(people)[:count]
+    return pictures.assign(split=pictures["split"].mask(pictures["person"].isin(chosen), "val"))
+
+
 def write_table(pictures: pd.DataFrame, path: str | Path) -> None:
     """Store the table."""
     relative = [_short(one) for one in pictures["path"]]

@@ -30,6 +30,7 @@ KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
 TABLE_COLUMNS = (*KEYS, "metric", "value", "low", "high", "count", "judge")
 BY_IDENTITY = ("identity", "top1", "copying", "faces")
 BY_CLIP = ("clip_i", "clip_t")
+BATCH = 512  # pictures that are in memory at a time
 SCORES = ("identity", "top1", "text", "copying", "faces", *BY_CLIP)
 SCORE_KEYS = ("adapter", "seed", "cell", "n_refs", "lam")
 SCORE_COLUMNS = (*SCORE_KEYS, "person", "sample", *SCORES)
@@ -59,7 +60,7 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | 
     """The reference of samples: held-out pictures of their people, targets left out, seen by the same judges.
 
     sets: columns person, sample, target (file) and held_out (list of files), a row a sample; pictures: the table of
-    `celeba.read_celeba`; size in pixels. Raises ValueError for a person whose held-out pictures are all targets.
+    `data.read_table`; size in pixels. Raises ValueError for a person whose held-out pictures are all targets.
     """
     sets, by_file = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")
     targets = set(sets["target"])
@@ -79,9 +80,9 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | 
         judges.read(captions(target)), judges.clip_name)
 
 
-def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int, batch: int = 512) -> Judged:
+def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int) -> Judged:
     """What the judges say of files, of which few are in memory at a time."""
-    parts = [judges.look(load_pictures(paths[i:i + batch], size)) for i in range(0, len(paths), batch)]
+    parts = [judges.look(load_pictures(paths[i:i + BATCH], size)) for i in range(0, len(paths), BATCH)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
     return Judged(**{name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()})
 
@@ -102,7 +103,9 @@ def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | P
     n_refs = settings["n_refs"]
     sets, paths = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")["path"]
     used = [file for prompts in sets["prompts"] for file in prompts[:n_refs]]
-    return list(judges.look(load_pictures(paths.loc[used], size)).identity.reshape(len(sets), n_refs, -1))
+    row, files = pd.factorize(np.array(used))  # samples of a person share their prompts
+    parts = [judges.identify(load_pictures(paths.loc[files[i:i + BATCH]], size)) for i in range(0, len(files), BATCH)]
+    return list(np.concatenate(parts)[row].reshape(len(sets), n_refs, -1))
 
 
 def cell_keys(settings: Mapping) -> dict:
@@ -235,7 +238,7 @@ def _identities(judges: Judges | PhotoJudges, folder: Path, lam: float) -> tuple
     """Identity embeddings of unit length [S,D] of a gallery at one λ, and the (person, sample, target) of each."""
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], lam)]
-    embeds = judges.look(read_pictures(folder, index)).identity
+    embeds = judges.identify(read_pictures(folder, index))
     unit = embeds / np.linalg.norm(embeds, axis=-1, keepdims=True)
     return unit, index[["person", "sample", "target"]].to_numpy().tolist()
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .adapter import MultiImageAdapter, key, naming, read_safetensors, refuse_difference
 from .backbone import Backbone, local_file
-from .paths import atomic
+from .paths import atomic, sha256
 from .projection import PROJECTIONS
 
 PARTS = ("image_proj", "ip_adapter")
@@ -130,6 +130,11 @@ def start_adapter(start: str, backbone: Backbone, n_slots: int, merge: str, slot
     config = backbone.image_encoder.config
     width = config.hidden_size if PROJECTIONS[start].patches else config.projection_dim
     return MultiImageAdapter.from_unet(backbone.unet, width, n_slots, merge, slots, projection=start, order=order)
+
+
+def origin(start: str) -> str:
+    """What `start_adapter` starts from, for the record: the kind of projection, or a file's name and sha256."""
+    return start if start in PROJECTIONS else f"{start} {sha256(local_file(start))}"
 
 
 def load_adapter(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1) -> MultiImageAdapter:

@@ -46,7 +46,7 @@ class Features:
 
     def to(self, device: torch.device | str) -> "Features":
         """The same on another device."""
-        return Features(**{name: tensor.to(device) for name, tensor in asdict(self).items()})
+        return Features(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
 def occluded(features: Features, backbone: Backbone, folder: Path, sets: pd.DataFrame, prompts: str, n_refs: int,
@@ -90,7 +90,7 @@ def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, 
         return read_features(folder)
     features = compute_features(pictures, backbone, patches)
     with atomic(folder / "features.safetensors") as file:
-        save_file({name: tensor.contiguous() for name, tensor in asdict(features).items()}, file)
+        save_file({name: tensor.contiguous() for name, tensor in vars(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
         more = {"sha256": sha256(folder / "features.safetensors"), "source": asdict(source)}
         file.write_text(json.dumps(key | more, indent=1) + "\n")

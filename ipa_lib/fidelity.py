@@ -45,11 +45,9 @@ def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, 
     unpickling objects; None: where torch-fidelity keeps its own, else its download.
     Raises ModuleNotFoundError without torch-fidelity, FileNotFoundError without weights, ValueError for other ones.
     """
-    try:
-        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("Inception-v3 is in torch-fidelity: pip install --no-deps torch-fidelity") from None
-    file = Path(weights) if weights else _published(URL_INCEPTION_V3)
+    file = inception_file(weights)
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     tensors = BytesIO()  # torch-fidelity would unpickle whatever is in the file: it gets the tensors alone
     torch.save(_read_tensors(file), tensors)
     tensors.seek(0)
@@ -60,10 +58,22 @@ def load_inception(weights: str | Path | None = None) -> tuple[torch.nn.Module, 
     return network, f"Inception-v3 {sha256(file)[:8]}"
 
 
-def _published(url: str) -> Path:
-    """The file of `url` where torch-fidelity looks for it, downloaded at need."""
+def inception_file(weights: str | Path | None = None, download: bool = True) -> Path:
+    """The file of weights that `load_inception` takes, with `download` downloaded at need; errors as there."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("Inception-v3 is in torch-fidelity: pip install --no-deps torch-fidelity") from None
+    file = Path(weights) if weights else _published(URL_INCEPTION_V3, download)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; the weights of Inception-v3 were expected")
+    return file
+
+
+def _published(url: str, download: bool) -> Path:
+    """The file of `url` where torch-fidelity looks for it."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if file.is_file():
+    if file.is_file() or not download:
         return file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +85,6 @@ def _published(url: str) -> Path:
 
 
 def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; the weights of Inception-v3 were expected")
     try:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # of many kinds: pickle's, zipfile's, safetensors'

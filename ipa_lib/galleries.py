@@ -8,6 +8,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from .celeba import load_pictures
 from .paths import atomic
 
-LISTS = ("prompts", "held_out")  # columns of the index with several files, parted by a space
+LISTS = ("prompts", "held_out")  # columns of the index with several files, as JSON: a name may hold anything
 BEGUN = ".begun.json"
 
 
@@ -62,7 +63,7 @@ def named_sets(sets: pd.DataFrame, files: pd.Series) -> pd.DataFrame:
 def write_index(folder: Path, sets: pd.DataFrame, lams: Sequence[float], files: pd.Series, **settings) -> None:
     """Finish a gallery: a row for each set and λ, λ running fastest, and the settings of the run."""
     index = named_sets(sets, files)
-    index[list(LISTS)] = index[list(LISTS)].map(" ".join)
+    index[list(LISTS)] = index[list(LISTS)].map(partial(json.dumps, ensure_ascii=False))
     with atomic(folder / "settings.json") as file:
         file.write_text(json.dumps(settings, indent=1) + "\n")
     with atomic(folder / "index.csv") as file:
@@ -76,7 +77,7 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
         raise FileNotFoundError(f"{folder}: no finished gallery here; run notebooks/05_generate.ipynb")
     index = pd.read_csv(folder / "index.csv")
     for column in LISTS:
-        index[column] = index[column].str.split()
+        index[column] = index[column].map(json.loads)
     return index, json.loads((folder / "settings.json").read_text())
 
 
@@ -90,7 +91,7 @@ def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
 def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int, people: int) -> tuple:
     """Pictures of the first `people` of an index for `pictures.sample_grid`.
 
-    `pictures` is the table of `celeba.read_celeba`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
+    `pictures` is the table of `data.read_table`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
     [R,Λ,H,W,3] and the Λ values of λ.
     """
     lams = index["lam"].unique().tolist()
@@ -106,7 +107,7 @@ def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int
 def of_cases(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, cases: pd.DataFrame) -> tuple:
     """Prompts [K,N,H,W,3], truths and samples [K,H,W,3] of the K `cases`, for `pictures.failure_cases`.
 
-    `cases` has the columns person, sample, lam, n_refs; `pictures` is the table of `celeba.read_celeba`.
+    `cases` has the columns person, sample, lam, n_refs; `pictures` is the table of `data.read_table`.
     """
     rows = cases[["person", "sample", "lam", "n_refs"]].merge(index, on=["person", "sample", "lam"])
     samples, paths = read_pictures(folder, rows), pictures.set_index("file")["path"]

@@ -1,6 +1,6 @@
 """Sets of pictures of one person, equation (4): of N + 1 pictures one is the target x_0, the others prompts.
 
-Rows in, rows out: a picture is its row number in the table of `celeba.read_celeba`. Every random choice is a
+Rows in, rows out: a picture is its row number in the table of `data.read_table`. Every random choice is a
 function of its arguments, so that neither the number of workers nor a resumed run changes a set.
 Shapes: B batch, N prompts (`n_max` slots).
 """

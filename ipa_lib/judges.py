@@ -50,6 +50,13 @@ class Judges:
         parts = [self._look(x.to(self.identity_net.device)) for x in as_batches(pictures)]
         return Judged(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
+    @torch.no_grad()
+    def identify(self, pictures: np.ndarray) -> np.ndarray:
+        """Identity embeddings [S,D] alone."""
+        parts = [F.normalize(self.identity_net(x.to(self.identity_net.device)).logits, dim=-1).cpu()
+                 for x in as_batches(pictures)]
+        return torch.cat(parts).numpy()
+
     def read(self, captions: Sequence[str]) -> None:
         """No judge of drawn faces reads captions: there is no CLIP-T."""
 
@@ -73,12 +80,17 @@ class PhotoJudges:
 
     def look(self, pictures: np.ndarray) -> Judged:
         """All judges on uint8 pictures [S,H,W,3]."""
-        identity = np.asarray(self.identity(pictures))
-        if identity.ndim != 2 or len(identity) != len(pictures):
-            raise ValueError(f"{self.identity_name}: [{len(pictures)},D] was expected, got {list(identity.shape)}")
+        identity = self.identify(pictures)
         clip = None if self.clip is None else self.clip.look(pictures)
         faces = np.isfinite(identity).all(1) if self.misses_faces else None
         return Judged(identity, *self.features(pictures), None, clip, faces)
+
+    def identify(self, pictures: np.ndarray) -> np.ndarray:
+        """Identity embeddings [S,D] alone, NaN without a face. ValueError where the judge gives something else."""
+        identity = np.asarray(self.identity(pictures))
+        if identity.ndim != 2 or len(identity) != len(pictures):
+            raise ValueError(f"{self.identity_name}: [{len(pictures)},D] was expected, got {list(identity.shape)}")
+        return identity
 
     def read(self, captions: Sequence[str]) -> np.ndarray | None:
         """Unit vectors [S,C] of captions, for CLIP-T; None without CLIP."""

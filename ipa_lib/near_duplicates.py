@@ -18,11 +18,11 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ipa_lib.celeba import load_picture
+from .celeba import load_picture
 
 SIDE = 32  # what pHash looks at
 BITS = 64
-BLOCK = 256  # rows compared at a time: 40 MB for 20 000 pictures
+BLOCK = 256  # rows compared at a time: about 1 GB for all of CelebA
 
 
 def find(pictures: pd.DataFrame, limit: int = 8, limit_across: int = 2) -> pd.DataFrame:

@@ -246,14 +246,20 @@ class Clip:
         return self.model.get_text_features(**tokens.to(self.model.device)).pooler_output
 
 
+def clip_folder(name: str, folder: Path, download: bool = True) -> Path:
+    """Where the CLIPModel of this name is, see `load_clip`. FileNotFoundError where it lacks a file, too."""
+    place = folder / name if (folder / name).is_dir() else local_folder(name, download=download)
+    if missing := [file for file in ("config.json", "model.safetensors") if not (place / file).is_file()]:
+        raise FileNotFoundError(f"{place / missing[0]}: no such file; a CLIPModel in safetensors was expected here")
+    return place
+
+
 def load_clip(name: str, folder: Path, device: torch.device | str = "cpu") -> Clip:
     """The CLIPModel in `folder`/name, else what `backbone.local_folder` gives, from safetensors alone and in float32.
 
     Raises FileNotFoundError that names the folder, ValueError where it holds no whole CLIP model.
     """
-    place = folder / name if (folder / name).is_dir() else local_folder(name)
-    if missing := [file for file in ("config.json", "model.safetensors") if not (place / file).is_file()]:
-        raise FileNotFoundError(f"{place / missing[0]}: no such file; a CLIPModel in safetensors was expected here")
+    place = clip_folder(name, folder)
     try:
         model, found = CLIPModel.from_pretrained(place, dtype=torch.float32, use_safetensors=True,
                                                  local_files_only=True, output_loading_info=True)

@@ -160,7 +160,7 @@ def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
             ax.fill_between(mean.index, mean["low"], mean["high"], color=color(n), alpha=0.15, linewidth=0)
             _seed_dots(ax, cell["lam"], _scaled(cell, metric)["value"], cell["seed"], color(n))
     ax.set_xticks(sorted(_of(_samples(table, metric), *shown)["lam"].unique()))
-    _label(ax, r"вес изображений $\lambda$", LABELS[metric])
+    _label(ax, r"вес изображений $\lambda$", axis_name(table, metric))
 
 
 # ---- figures over N ----------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
         _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"], "0.3")
     ax.set_xticks(sorted(pd.concat([cell["n_refs"] for _, cell in drawn]).unique()))
     ax.margins(x=0.12)
-    _label(ax, "число подсказок $N$", LABELS[metric])
+    _label(ax, "число подсказок $N$", axis_name(table, metric))
 
 
 def _series_over_n(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -326,7 +326,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         _ceiling_markers(ax, table, metric, mean["identity"])
         ax.margins(x=0.2, y=0.1)
         ax.set_title(_judged(table, metric))
-        _label(ax, LABELS["identity"], LABELS[metric])
+        _label(ax, LABELS["identity"], axis_name(table, metric))
     return _with_legend(fig, columns=6)
 
 
@@ -371,7 +371,7 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
             ax.fill_between(rows["guidance"], rows["low"], rows["high"], color=tone, alpha=0.15, linewidth=0)
         ax.set_xticks(sorted(frame["guidance"].unique()))
         ax.set_title(_judged(table, metric).replace(", ", ",\n"))
-        _label(ax, "коэффициент усиления $w$", LABELS[metric])
+        _label(ax, "коэффициент усиления $w$", axis_name(table, metric))
     return _with_legend(fig, columns=5)
 
 
@@ -420,6 +420,12 @@ def fid_vs_count(counts: pd.DataFrame) -> Figure:
         ax.minorticks_off()
         _label(ax, "число образцов", LABELS[metric])
     return _with_legend(fig, columns=2)
+
+
+def axis_name(table: pd.DataFrame, metric: str) -> str:
+    """What stands beside an axis; agreement with the text is in the unit of its judge."""
+    by_clip = metric == "text" and "clip_t" in set(table["metric"])
+    return "CLIP-T, $10^{-2}$" if by_clip else LABELS[metric]
 
 
 def _measured(table: pd.DataFrame, *metrics: str) -> list[str]:
@@ -611,8 +617,8 @@ def loss_curve(log: pd.DataFrame, title: str) -> Figure:
 def similarity_histogram(
     embeds: np.ndarray, persons: np.ndarray, pairs: int = 20_000, seed: int = 0
 ) -> Figure:
-    """Cosines of embeddings [M, E] for random pairs of pictures of one person and of two."""
-    rng = np.random.default_rng(seed)
+    """Cosines of embeddings [M, E], or [M, patches, E], for random pairs of pictures of one person and of two."""
+    rng, embeds = np.random.default_rng(seed), embeds.reshape(len(embeds), -1)
     unit = embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
     order = np.lexsort((rng.random(len(persons)), persons))  # neighbours are mostly of one person
     first, second = order[:-1], order[1:]

@@ -13,6 +13,8 @@ import torch
 from .attention import ImageKV
 from .backbone import decode_latents
 
+AT_ONCE = 24_576  # places of latents in a batch: 96 pictures of the scale model, 6 of 512 px
+
 
 def initial_noise(persons: Sequence[int], samples: Sequence[int], shape: tuple[int, ...], seed: int) -> torch.Tensor:
     """x_T [B,c,h,w]: the same for a (seed, person, sample) whatever N, λ, merge, batch or number of workers."""
@@ -54,9 +56,10 @@ def denoise(unet, scheduler, x_T: torch.Tensor, text: torch.Tensor, empty: torch
 
 @torch.no_grad()
 def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[float], w: float = 3.0,
-              steps: int = 20, seed: int = 0, batch_size: int = 96, made: Callable[[pd.DataFrame], bool] | None = None,
+              steps: int = 20, seed: int = 0, batch_size: int | None = None,
+              made: Callable[[pd.DataFrame], bool] | None = None,
               ) -> Iterator[tuple[pd.DataFrame, np.ndarray | None]]:
-    """Pictures of evaluation sets over a whole sweep of λ, about `batch_size` at a time.
+    """Pictures of evaluation sets over a whole sweep of λ, about `batch_size` at a time (`AT_ONCE` by default).
 
     `sets` as `identity_sets.evaluation_sets` gives them; the first `n_refs` prompts of each are used and K'/V' are
     computed once for all λ. Yields (rows [S] of `sets` with a column lam, uint8 pictures [S,H,W,3]). The U-Net must
@@ -65,7 +68,8 @@ def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams
     """
     if n_refs > (most := len(sets["prompts"].iloc[0])):
         raise ValueError(f"n_refs = {n_refs}; max_refs = {most} prompts are set aside for each person")
-    per_batch = max(1, batch_size // len(lams))
+    _, height, width = backbone.latent_shape
+    per_batch = max(1, (batch_size or AT_ONCE // (height * width)) // len(lams))
     for start in range(0, len(sets), per_batch):
         part = sets.iloc[start:start + per_batch]
         rows = part.loc[part.index.repeat(len(lams))].assign(lam=list(lams) * len(part))

@@ -17,6 +17,7 @@ from .paths import atomic
 
 WEIGHT_DECAY = 0.01  # of AdamW, as in the published training of the IP-Adapter
 P_DROP = 0.05        # of text, of images, and of both
+AT_ONCE = 2**14      # places of latents that training takes through the U-Net at once: 4 pictures of 512 px
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -71,19 +72,18 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Itera
         after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
-    A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` yields the loss of each part of
-    that step's batch, as many as the accelerator has `gradient_accumulation_steps`; the gradient of one is taken before
-    the next is asked for. The record has their mean, over all processes too. `after_step(step)` is called when a step
-    is made. With `checkpoint` an interrupted training goes on where its
-    state was kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one; records of the
-    earlier steps, and what the caller has added to them, come again.
+    A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` yields that step's loss in one or
+    more summands; the gradient of one is taken before the next is asked for. The record has their sum, the mean over
+    all processes. `after_step(step)` is called when a step is made. With `checkpoint` an interrupted training goes on
+    where its state was kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one;
+    records of the earlier steps, and what the caller has added to them, come again.
     Raises FloatingPointError naming the step when the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     schedule = LambdaLR(optimizer, warmup_cosine(steps, warmup=min(100, steps // 10 + 1)))
-    optimizer, schedule = accelerator.prepare(optimizer, schedule)
+    optimizer = accelerator.prepare(optimizer)  # not the schedule, which accelerate would step once for every process
     records = _restore(checkpoint, [*parameters, *also], optimizer, schedule)
     yield from records
     for step in range(len(records), steps):
@@ -104,12 +104,12 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Itera
 
 
 def _backward(accelerator: Accelerator, losses: Iterable[torch.Tensor]) -> float:
-    """Takes the gradient of the mean of some losses, one after another; their mean, over the processes too."""
+    """Takes the gradient of the sum of some losses, one after another; that sum, the mean over the processes."""
     values = []
     for loss in losses:
-        accelerator.backward(loss)  # of loss / gradient_accumulation_steps
+        accelerator.backward(loss * accelerator.gradient_accumulation_steps)  # it divides by them
         values.append(loss.detach().float())
-    return accelerator.reduce(torch.stack(values).mean(), "mean").item()
+    return accelerator.reduce(torch.stack(values).sum(), "mean").item()
 
 
 def _restore(checkpoint: Checkpoint | None, tensors: Sequence[torch.Tensor], optimizer, schedule) -> list[dict]:
@@ -135,7 +135,8 @@ def draw_noise(scheduler, shape: Sequence[int], generator: torch.Generator) -> t
     return eps, torch.randint(scheduler.config.num_train_timesteps, (len(eps),), generator=generator)
 
 
-# Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values
+# Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values; for a model
+# that predicts v = α_t ε − σ_t x_0 the same of v, https://arxiv.org/abs/2202.00512
 def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, eps: torch.Tensor, t: torch.Tensor,
                    weights: torch.Tensor | None = None, **condition) -> torch.Tensor:
     """Mean squared error of ε_θ itself (not of the guided ε̂) for latents `x_0` [B,c,h,w] and text states [B,L,D].
@@ -143,12 +144,13 @@ def denoising_loss(unet, scheduler, x_0: torch.Tensor, text: torch.Tensor, eps: 
     eps, t: `draw_noise`. With `weights` [T] the error at time t counts so much. `condition` goes to the U-Net's
     attention processors: `image_kv` and `lam` of `ipa_lib.attention`.
     """
-    eps, t = eps.to(x_0), t.to(x_0.device)
-    x_t = add_noise(scheduler, x_0, eps, t)
-    prediction = unet(x_t, t, text, cross_attention_kwargs=condition or None).sample                # [B,c,h,w]
+    dtype, x_0, eps, t = x_0.dtype, x_0.float(), eps.to(x_0.device), t.to(x_0.device)
+    x_t = add_noise(scheduler, x_0, eps, t).to(dtype)  # in half precision σ_t of the first t would be 0
+    prediction = unet(x_t, t, text, cross_attention_kwargs=condition or None).sample.float()        # [B,c,h,w]
+    wanted = scheduler.get_velocity(x_0, eps, t) if scheduler.config.prediction_type == "v_prediction" else eps
     if weights is None:
-        return F.mse_loss(prediction.float(), eps.float())
-    error = (prediction.float() - eps.float()).square().mean((1, 2, 3))                             # [B]
+        return F.mse_loss(prediction, wanted)
+    error = (prediction - wanted).square().mean((1, 2, 3))                                          # [B]
     return (weights.to(error)[t] * error).mean()
 
 
@@ -190,19 +192,26 @@ def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tens
     return denoising_loss(unet, scheduler, x_0, text, eps, t, image_kv=adapter(embeds, mask), lam=1.0)
 
 
-def shares(batch_size: int, parts: int, processes: int = 1, process: int = 0) -> list[slice]:
-    """The equal parts of a batch that one of several processes has. ValueError where it can't be divided so."""
-    if batch_size % (parts * processes):
-        raise ValueError(f"batch_size: {batch_size} sets, not to be divided among {processes} × {parts}")
-    size = batch_size // (parts * processes)
+def shares(batch_size: int, places: int, least: int = 1, processes: int = 1, process: int = 0) -> list[slice]:
+    """The equal parts of a batch that one of several processes has, of sets with so many `places` of latents each.
+
+    As few as have at most `AT_ONCE` places, but `least`. ValueError where the batch can't be divided so.
+    """
+    own, rest = divmod(batch_size, processes)
+    most = max(1, AT_ONCE // places)
+    parts = next((n for n in range(least, own + 1) if own % n == 0 and own // n <= most), 0)
+    if rest or not parts:
+        raise ValueError(f"batch_size: {batch_size} sets, not to be divided among {processes} × {least}")
+    size = own // parts
     return [slice(i * size, (i + 1) * size) for i in range(process * parts, (process + 1) * parts)]
 
 
 @torch.no_grad()
 def validation_loss(adapter, unet, scheduler, features, sets) -> float:
     """Mean loss over the fixed `sets` of unseen people, with fixed noise and times and nothing dropped."""
-    losses = [adapter_loss(adapter, unet, scheduler, features, sets[i], step_generator(2**20, i), 0.0)
-              for i in range(len(sets))]
+    parts = shares(sets.batch_size, features.latents[0, 0].numel())
+    losses = [adapter_loss(adapter, unet, scheduler, features, sets[i], step_generator(2**20, i), 0.0, share)
+              for i in range(len(sets)) for share in parts]
     return torch.stack(losses).mean().item()
 
 
@@ -212,24 +221,26 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
 
     `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
-    attention attached. A batch is divided among the processes, and each one's share into as many parts as the
-    accelerator has `gradient_accumulation_steps`, which go through the U-Net one after another and take less memory;
-    neither changes the loss, but for rounding.
-    Raises ValueError if a parameter of the U-Net asks for gradients, or if a batch can't be divided.
+    attention attached. A batch is divided among the processes, and each one's share into parts that go through the
+    U-Net one after another and take less memory, at least as many as the accelerator has
+    `gradient_accumulation_steps`; neither changes the loss, but for rounding.
+    Raises ValueError if a parameter of the U-Net asks for gradients or is in float16, whose numbers are too coarse for
+    them, or if a batch can't be divided.
     """
+    if unet.dtype == torch.float16:
+        raise ValueError("dtype: gradients vanish in float16; bfloat16 or float32 was expected")
     if any(p.requires_grad for p in unet.parameters()):
         raise ValueError("unet: frozen parameters were expected; call unet.requires_grad_(False) first")
     accelerator = accelerator or Accelerator()
     unet, features = unet.to(accelerator.device), features.to(accelerator.device)
     adapter = accelerator.prepare(adapter)
-
-    parts = accelerator.gradient_accumulation_steps
-    own = shares(sets.batch_size, parts, accelerator.num_processes, accelerator.process_index)
+    own = shares(sets.batch_size, features.latents[0, 0].numel(), accelerator.gradient_accumulation_steps,
+                 accelerator.num_processes, accelerator.process_index)
 
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         for share in own:
             generator = step_generator(seed, step)
-            yield adapter_loss(adapter, unet, scheduler, features, sets[step], generator, share=share)
+            yield adapter_loss(adapter, unet, scheduler, features, sets[step], generator, share=share) / len(own)
 
     for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint):
         due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1

@@ -13,7 +13,9 @@ fi
 export IPA_FAILURES=$PWD/.run/failures
 rm -f "$IPA_FAILURES"
 [ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
-snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "$@"
+one_gpu=()  # every job takes the first one: on this machine they queue for it, on a cluster each has its own
+if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1); fi
+snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "${one_gpu[@]}" "$@"
 status=$?
 [ ! -s "$IPA_FAILURES" ] || cat - "$IPA_FAILURES" <<<"" >&2
 exit $status

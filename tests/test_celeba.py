@@ -209,6 +209,14 @@ def test_every_mode_becomes_rgb(tmp_path, noise, mode):
     assert np.array_equal(picture, np.asarray(image.convert("RGB")))
 
 
+def test_a_photograph_of_a_camera_on_its_side_is_upright(tmp_path, noise):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    Image.fromarray(noise[:40, :60]).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(np.rot90(noise[:40, :60], -1).copy()).save(tmp_path / "b.png")
+    assert np.array_equal(load_picture(tmp_path / "a.png", 40), load_picture(tmp_path / "b.png", 40))
+
+
 def test_pictures_come_in_the_order_of_their_paths(tiny_celeba):
     paths = read_celeba(tiny_celeba)["path"][::-7]
     pictures = load_pictures(iter(paths), 16)

@@ -1,9 +1,9 @@
 import copy
 import itertools
+from unittest import mock
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from ipa_lib import attention, celeba, training
 from ipa_lib.adapter import MultiImageAdapter
@@ -166,23 +166,43 @@ def test_a_resampler_learns_from_patches(base, unet, stored, sets):
     assert len(log) == 3 and not any(torch.equal(before[name], p) for name, p in adapter.named_parameters())
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_a_batch_in_parts_is_the_same_training(base, unet, stored, sets, parts):
-    whole, divided = (
-        list(training.train_adapter(new_adapter(base), unet, base.scheduler, stored[1], sets, sets, 1e-3,
-                                    accelerator=Accelerator(gradient_accumulation_steps=n)))
-        for n in (1, parts)
-    )  # fmt: skip
-    for one, other in zip(whole, divided, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
-    assert whole[-1]["val_loss"] == pytest.approx(divided[-1]["val_loss"], rel=1e-5)
+def in_parts(base, unet, stored, sets):
+    """Losses and weights of a training, and how often a step went through the U-Net."""
+    adapter, calls, loss = new_adapter(base), [], training.denoising_loss
+
+    def counted(*args, **more):
+        calls.append(torch.is_grad_enabled())  # not in validation
+        return loss(*args, **more)
+
+    with mock.patch.object(training, "denoising_loss", counted):
+        log = list(training.train_adapter(adapter, unet, base.scheduler, stored[1], sets, sets, 1e-3))
+    return [record["loss"] for record in log], adapter.state_dict(), sum(calls) / len(log)
 
 
-def test_shares_are_equal_and_cover_the_batch():
-    found = [part for process in range(3) for part in training.shares(12, 2, 3, process)]
-    assert [row for part in found for row in range(12)[part]] == list(range(12))
-    with pytest.raises(ValueError, match="batch_size: 10 sets, not to be divided among 3 × 2"):
-        training.shares(10, 2, 3)
+@pytest.mark.parametrize("how", ["by size", "by accelerate"])
+def test_a_batch_in_parts_is_the_same_training(base, unet, stored, sets, monkeypatch, how):
+    losses, weights, calls = in_parts(base, unet, stored, sets)
+    assert calls == 1
+    if how == "by size":
+        monkeypatch.setattr(training, "AT_ONCE", 2 * stored[1].latents[0, 0].numel())
+    else:
+        monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    others, divided, calls = in_parts(base, unet, stored, sets)
+    assert calls == 2 and others == pytest.approx(losses, rel=1e-5)
+    for name, weight in weights.items():
+        torch.testing.assert_close(divided[name], weight, atol=1e-5, rtol=1e-3)
+
+
+def test_shares_are_equal_small_and_cover_the_batch():
+    for batch, places, least, processes in ((12, 64 * 64, 1, 3), (32, 64 * 64, 1, 1), (48, 256, 1, 1), (12, 4, 2, 2)):
+        found = [part for i in range(processes) for part in training.shares(batch, places, least, processes, i)]
+        assert [row for part in found for row in range(batch)[part]] == list(range(batch))
+        (size,) = {part.stop - part.start for part in found}
+        assert size * places <= training.AT_ONCE and len(found) >= least * processes
+    assert training.shares(48, 256) == [slice(0, 48)]  # the scale model's batch stays whole
+    for wrong in ((10, 4, 1, 3), (4, 4, 5, 1)):
+        with pytest.raises(ValueError, match="batch_size: .* sets, not to be divided among"):
+            training.shares(*wrong)
 
 
 def test_min_snr_weights_are_those_of_the_paper(base):

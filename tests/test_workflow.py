@@ -175,7 +175,7 @@ def test_two_processes_train_the_adapter_that_one_does(smoke, tmp_path):
         logs.append(pd.read_json(run / "log.jsonl", lines=True))
         assert json.loads((run / "provenance.json").read_text())["processes"] == len(made)
     shutil.rmtree(run)
-    np.testing.assert_allclose(logs[0][["loss", "val_loss"]], logs[1][["loss", "val_loss"]], rtol=1e-5)
+    np.testing.assert_allclose(*(log[["loss", "val_loss", "lr"]] for log in logs), rtol=1e-5)
     for name, weight in made[0].items():
         torch.testing.assert_close(weight, made[1][name], atol=1e-5, rtol=1e-3)
 

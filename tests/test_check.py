@@ -1,0 +1,137 @@
+"""`make check` on a small base and the tiny set: what is there, and every line that says what is not."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+
+from ipa_lib import check, config, paths
+from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.exchange import save_published
+
+GRID = """
+grid: [{merge: mean, n_max: 2, n_refs: [1, 2], random_n: true}]
+lams: [0.0, 1.0]
+notebooks:
+  01_prepare_data: {draw: false, people: 0, max_refs: 2}
+  05_generate: {people: 2, samples: 1}
+"""
+
+
+@pytest.fixture
+def profile(tmp_path, tiny_celeba, base_folder, monkeypatch):
+    """Function(notebook=values …) → a profile whose data and base are there, but for these values."""
+    monkeypatch.setattr(check, "data_dir", lambda name: tiny_celeba)
+    (tmp_path / "own.yaml").write_text(GRID)
+    usual = config.load_profile(tmp_path / "own.yaml")
+
+    def changed(**more):
+        base = {"03_cache_features": {"base": str(base_folder)}}
+        notebooks = {name: usual.notebooks.get(name, {}) | base.get(name, {}) | more.get(name, {})
+                     for name in (*usual.notebooks, *base, *more)}  # fmt: skip
+        return replace(usual, notebooks=notebooks)
+
+    return changed
+
+
+def found(profile):
+    return {finding.name: finding for finding in check.check(profile)}
+
+
+def missing(profile):
+    """{name: text} of what is missing."""
+    return {name: finding.text for name, finding in found(profile).items() if not finding.good}
+
+
+def test_everything_is_there(profile, base):
+    findings = found(profile())
+    assert missing(profile()) == {} and list(findings) == [
+        "base", "image encoder", "start", "judges", "data", "memory", "disk"]
+    parts = (base.unet, base.vae, base.text_encoder)
+    millions = sum(p.numel() for part in parts for p in part.parameters()) / 1e6
+    assert f"{millions:.1f} million parameters, 64 pixels" in findings["base"].text
+    assert findings["data"].text.startswith("72 pictures: 8 train people with 3 or more, 2 val people with 3 or more, "
+                                            "2 test people with 4 or more; 72 pictures are taken")
+
+
+@pytest.mark.parametrize(
+    ("notebook", "values", "name", "said"),
+    [
+        ("03_cache_features", {"dtype": "int8"}, "base", "dtype: float32 or bfloat16 or float16 was expected, got int8"),
+        ("03_cache_features", {"size": 70}, "base", "size: 70 pixels; .* takes multiples of"),
+        ("03_cache_features", {"base": "/nowhere"}, "base", "/nowhere: no such folder, nor is it in the hub's cache$"),
+        ("03_cache_features", {"base": "some/base"}, "base", r"cache; to fetch it: python -c .*local_folder\('some/base'"),
+        ("03_cache_features", {"image_encoder": "/nowhere"}, "base", "/nowhere: no such folder"),
+        ("03_cache_features", {"patches": True}, "start", "linear: `patches: false` was expected in 03_cache_features"),
+        ("04_train_adapter", {"start": "resampler"}, "start", "resampler: `patches: true` was expected"),
+        ("04_train_adapter", {"start": "some/repository/ip.bin"}, "start", r"no such file, .*local_file\('some/rep"),
+        ("05_generate", {"samples": 3}, "data", "0 test people with 8 or more"),
+        ("05_generate", {"people": 10**12}, "disk", "GB for features, adapters and .* samples, .* GB free"),
+        ("06_evaluate", {"judged_by": "/nowhere.yaml"}, "judges", "/nowhere.yaml: no such file; a YAML file that names"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_the_one_line_that_says_so(profile, notebook, values, name, said):
+    lines = missing(profile(**{notebook: values}))
+    assert list(lines) == [name] and re.search(said, lines[name])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda base: (base / "model_index.json").unlink(), "no model_index.json in it"),
+        (lambda base: (base / "tokenizer/vocab.json").unlink(), "no tokenizer/vocab.json in it"),
+        (lambda base: shutil.rmtree(base / "image_encoder"), "image_encoder: no weights in safetensors here"),
+        (lambda base: rewrite(base / "scheduler/scheduler_config.json", prediction_type="sample"), "it predicts sample"),
+    ],
+)
+def test_a_base_that_lacks_something_is_not_good(profile, base_folder, tmp_path, spoil, said):
+    base = shutil.copytree(base_folder, tmp_path / "base")
+    spoil(base)
+    assert said in missing(profile(**{"03_cache_features": {"base": str(base)}}))["base"]
+
+
+def rewrite(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_published_start_has_to_fit_the_texts_of_the_base(profile, base, tmp_path):
+    adapter, file = MultiImageAdapter.from_unet(base.unet, 16, 1), tmp_path / "ip.safetensors"
+    save_published(adapter, file)
+    start = {"04_train_adapter": {"start": str(file)}}
+    assert missing(profile(**start)) == {}
+    tensors = load_file(file)
+    for name in ("image_proj.norm.weight", "image_proj.norm.bias"):
+        tensors[name] = tensors[name].repeat(2)
+    tensors["image_proj.proj.weight"] = tensors["image_proj.proj.weight"].repeat(2, 1)
+    save_file(tensors, file)
+    width = base.unet.config.cross_attention_dim
+    said = f"ip.safetensors: for texts of width {2 * width}, those of the base have {width}"
+    assert missing(profile(**start)) == {"start": said}
+
+
+def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    spec = {"identity": "face.onnx", "features": "inception", "text": "some/clip"}
+    (tmp_path / "judges.yaml").write_text(yaml.safe_dump(spec))
+    lines = missing(profile(**{"06_evaluate": {"judged_by": str(tmp_path / "judges.yaml")}}))
+    assert list(lines) == ["identity judge", "features judge", "text judge"]
+    assert "face.onnx: no such file" in lines["identity judge"] and not list(tmp_path.glob("hub*"))
+
+
+def test_people_who_are_not_there_are_counted(profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "data_dir", lambda name: tmp_path / "none")
+    assert "none: no such folder" in missing(profile())["data"]
+
+
+def test_the_command_ends_as_it_found(capsys):
+    assert check.main(["smoke"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in lines) and any("people will be drawn" in line for line in lines)
+    assert check.main(["nothing"]) == 1 and "no profile 'nothing'" in capsys.readouterr().err
+    assert paths.CONFIGS.joinpath("sd15.yaml").is_file() and check.main(["sd15"]) == 1  # no real model is here
+    said = capsys.readouterr().out
+    assert "MISSING  base" in said and "local_folder('stable-diffusion-v1-5/stable-diffusion-v1-5', pipeline=True)" in said
