@@ -169,13 +169,14 @@ def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
     else:
         try:
             file = backbone.local_file(start, download=False)
-            shape = projection_shape(read_published(file)["image_proj"])
+            parts = read_published(file)
+            shape = projection_shape(parts["image_proj"])
         except MISSING as error:
             hint = f"; to fetch it: python -c \"from ipa_lib.backbone import *; local_file({start!r})\""
             yield Finding("start", False, f"{error}{hint * _of_the_hub(start)}")
             return
         said = file.name
-        wants, text_dim = PROJECTIONS[shape.get("projection", "linear")].patches, shape["text_dim"]
+        wants, text_dim = PROJECTIONS[shape["projection"]].patches, next(iter(parts["ip_adapter"].values())).shape[1]
     if wants != patches:
         said = f"{said}: `patches: {str(wants).lower()}` was expected in 03_cache_features"
     elif needs and text_dim and text_dim != (width := needs.configs["unet"]["cross_attention_dim"]):

@@ -226,6 +226,10 @@ def test_a_table_gives_portraits_too(tiny_celeba):
     assert captions(pictures, "portrait") == expected and len(set(expected)) > 40
     assert captions(pictures, "short") == captions(pictures) != expected
     assert captions(pictures[["file"]], style="portrait") == ["a photo of a person"] * len(pictures)
+    varied = captions(pictures, style="portraits")
+    variants = [[portrait(row, variant) for variant in range(4)] for row in pictures.to_dict("records")]
+    chosen = [said.index(text) for text, said in zip(varied, variants, strict=True)]
+    assert len(set(chosen)) > 1 and captions(pictures[::-1], style="portraits") == varied[::-1]  # by the file alone
 
 
 @pytest.mark.parametrize("style", ["short", "portrait"])
