@@ -1,6 +1,9 @@
 """The code of README.md and docs/ runs as it stands there, on folders in place of the hub's names."""
 
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,16 +91,22 @@ def test_the_readme_attaches_an_adapter_of_its_own(tmp_path, base, base_folder):
 
 
 def test_the_judges_of_the_documentation_are_well_formed(tmp_path):
-    first = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/real_model.md").read_text(), re.S)[0]
-    (tmp_path / "judges.yaml").write_text(first)
-    assert set(read_spec(tmp_path / "judges.yaml")) == {"identity", "features", "text"}
+    told = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/real_model.md").read_text(), re.S)
+    (tmp_path / "judges.yaml").write_text(next(text for text in told if text.startswith("identity")))
+    assert read_spec(tmp_path / "judges.yaml") == read_spec(ROOT / "configs/judges/photographs.yaml")
 
 
-def test_every_launch_of_the_documentation_is_taken(tmp_path):
-    text = (ROOT / "docs/real_model.md").read_text()
-    for line in re.findall(r"^launch: .*$", text, re.M):
+def test_the_profiles_of_the_documentation_are_taken(tmp_path):
+    told = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/real_model.md").read_text(), re.S)
+    (tmp_path / "mine.yaml").write_text(next(text for text in told if text.startswith("# configs/mine.yaml")))
+    profile = config.load_profile(tmp_path / "mine.yaml")
+    assert profile.values("03_cache_features")["base"] == "/models/sd15"
+    launches = [line for text in told for line in text.splitlines() if line.startswith("launch: ")]
+    assert len(launches) == 2
+    for line in launches:
         (tmp_path / "mine.yaml").write_text(line)
-        assert config.load_profile(tmp_path / "mine.yaml").launch.split()[0] in ("accelerate", "torchrun")
+        program, *flags = config.load_profile(tmp_path / "mine.yaml").launch.split()
+        assert shutil.which(program, path=Path(sys.executable).parent) and flags
 
 
 def test_a_dataset_is_read_as_the_documentation_says(tmp_path, monkeypatch):

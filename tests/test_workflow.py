@@ -138,6 +138,17 @@ def test_every_profile_has_a_graph(profile):
     assert jobs["generate"] == jobs["evaluate"] == len(load_profile(profile).cells)
 
 
+def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path):
+    (tmp_path / "many.yaml").write_text("launch: torchrun --standalone --nproc-per-node 2")
+    command = [sys.executable, "-m", "snakemake", "-n", "-p", "--cores", "2", "--config",
+               f"profile={tmp_path / 'many.yaml'}", "--", "paper_inputs"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    commands = {line.strip() for line in done.stdout.splitlines() if "ipa_lib.runs" in line}
+    launched = {line for line in commands if line.startswith("torchrun --standalone --nproc-per-node 2 -m ipa_lib.runs")}
+    assert launched == {line for line in commands if "04_train_adapter" in line} != commands
+
+
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
     values = {"profile": "smoke", "folder": str(tmp_path / "parts"), "publish": str(tmp_path / "base"),
