@@ -1,5 +1,8 @@
 """Which reader a folder gets, who is chosen, and a table that comes back as it was stored."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipa_lib import data
+from ipa_lib import data, paths, runs
 from ipa_lib.celeba import read_celeba
 from ipa_lib.folders import read_folders
 
@@ -100,3 +103,41 @@ def test_a_table_that_is_absent_or_lacks_a_column_is_named(tmp_path):
     (tmp_path / "pictures.csv").write_text("file,path,split\na,b,train\n")
     with pytest.raises(ValueError, match="pictures.csv: the column person is missing; expected file, path, person"):
         data.read_table(tmp_path / "pictures.csv")
+
+
+# ---- the notebook ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared():
+    """Function(folder, more parameters) → the table and the summary that 01_prepare_data leaves."""
+    here, results = paths.data_dir("read"), paths.results_dir("read")
+
+    def run(folder, **values):
+        here.parent.mkdir(exist_ok=True)
+        here.unlink(missing_ok=True)
+        here.symlink_to(folder)
+        values = {"profile": "read", "draw": False, "people": 0} | values
+        runs.execute(paths.NOTEBOOKS / "01_prepare_data.ipynb", results / "01.ipynb", values, progress=False)
+        return data.read_table(results / "pictures.csv"), json.loads((results / "data.json").read_text())
+
+    yield run
+    here.unlink(missing_ok=True)
+    shutil.rmtree(results, ignore_errors=True)
+
+
+def test_the_notebook_reads_celeba(prepared, tiny_celeba):
+    found, summary = prepared(tiny_celeba, max_refs=2, style="portraits", near=0)
+    assert len(found) == 72 and found.person.nunique() == 12 and found.caption.nunique() > 40
+    assert (summary["people_train"], summary["people_val"], summary["people_test"]) == (8, 2, 2)
+
+
+def test_the_notebook_reads_a_few_people_of_ones_own(prepared, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("Ada", "Bo Li", "Cem"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (20, 16, 3), np.uint8)).save(tmp_path / name / f"{i} .png")
+    found, summary = prepared(tmp_path, max_refs=3)
+    assert found.groupby("person").size().tolist() == [4, 4, 4] and set(found.caption) == {"a photo of a person"}
+    assert summary["people"] == 3

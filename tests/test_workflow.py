@@ -145,8 +145,9 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     commands = {line.strip() for line in done.stdout.splitlines() if "ipa_lib.runs" in line}
-    launched = {line for line in commands if line.startswith("torchrun --standalone --nproc-per-node 2 -m ipa_lib.runs")}
-    assert launched == {line for line in commands if "04_train_adapter" in line} != commands
+    start = "torchrun --standalone --nproc-per-node 2 -m ipa_lib.runs notebooks/04_train_adapter.ipynb"
+    assert {line for line in commands if line.startswith(start)} == {line for line in commands if "04_train" in line}
+    assert {line for line in commands if "torchrun" not in line}
 
 
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
