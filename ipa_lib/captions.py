@@ -152,7 +152,9 @@ def captions(pictures: pd.DataFrame, style: str = "short") -> list[str]:
         return pictures["caption"].tolist()
     wording, names = STYLES[style]
     known = [name for name in names if name in pictures]
-    variants = [crc32(file.encode()) % len(VARIANTS) if style == "portraits" else 0 for file in pictures["file"]]
+    variants = [0] * len(pictures)
+    if style == "portraits":
+        variants = [crc32(file.encode()) % len(VARIANTS) for file in pictures["file"]]
     rows = list(zip(map(tuple, pictures[known].to_numpy().tolist()), variants, strict=True))  # [M, K], [M]
     worded = {row: wording(dict(zip(known, row[0], strict=True)), row[1]) for row in set(rows)}
     return [worded[row] for row in rows]
