@@ -41,6 +41,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     temporary = _reserve(path)
     try:
         yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # a result is readable like any other file; some writers make it 0600
         _sync(temporary)
         os.replace(temporary, path)
     finally:
@@ -50,7 +51,6 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 def _reserve(path: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.fchmod(handle, 0o666 & ~_umask())  # mkstemp gives 0600, a result is readable like any other file
     os.close(handle)
     return Path(name)
 
