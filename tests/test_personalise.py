@@ -8,7 +8,6 @@ from ipa_lib import backbone, paths, runs
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.exchange import save_published
 
-
 EMBED = 128  # width of the mini image encoder
 
 
