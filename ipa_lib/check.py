@@ -31,7 +31,7 @@ GB = 1e9
 PARTS = ("unet", "vae", "text_encoder")
 TOKENS = 77  # of a caption
 STATE = 16  # bytes a trained parameter: weight, gradient and AdamW's two averages, all float32
-ACTIVATIONS = 2**20  # bytes a place of the latents that training keeps for the gradient: SD 1.5 in bfloat16
+KEPT = 700  # numbers that training keeps for the gradient, for each place of the latents and channel of the first block
 MISSING = (FileNotFoundError, ValueError, ImportError)
 
 
@@ -109,8 +109,8 @@ def read_needs(source: Source) -> Needs:
     if source.dtype not in DTYPES:
         raise ValueError(f"dtype: {' or '.join(DTYPES)} was expected, got {source.dtype}")
     folder = backbone.local_folder(source.base, pipeline=True, download=False)
-    for file in ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json"):
-        if not (folder / file).is_file():
+    for file in ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/*.json"):
+        if not any(folder.glob(file)):
             raise FileNotFoundError(f"{source.base}: no {file} in it; a Stable Diffusion folder was expected")
     kind = _json(folder / "scheduler/scheduler_config.json").get("prediction_type", "epsilon")
     if kind not in backbone.PREDICTIONS:
@@ -264,9 +264,9 @@ def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Findin
     """Of training, which needs the most: U-Net, features, adapter, and what is kept for the gradient."""
     batch = settings(profile, "04_train_adapter")["batch_size"] * needs.places
     patches = settings(profile, "03_cache_features")["patches"]
-    kept = min(batch, max(training.AT_ONCE, needs.places)) * ACTIVATIONS * _bytes_a_number(needs) / 2
-    needed = _count(needs.weights["unet"]) * _bytes_a_number(needs) + _adapter(profile, needs) * STATE + kept
-    needed += _features(needs, pictures, texts, patches)
+    kept = min(batch, max(training.AT_ONCE, needs.places)) * needs.configs["unet"]["block_out_channels"][0] * KEPT
+    needed = (_count(needs.weights["unet"]) + kept) * _bytes_a_number(needs)
+    needed += _adapter(profile, needs) * STATE + _features(needs, pictures, texts, patches)
     if torch.cuda.is_available():
         where, free = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
     else:

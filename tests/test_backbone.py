@@ -126,6 +126,7 @@ def test_weights_in_half_precision_alone_are_found(base_folder, base, tmp_path):
 def test_a_name_is_a_path_or_one_of_the_hub(base_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(base_folder.parent))
     assert backbone.local_folder(f"~/{base_folder.name}") == base_folder
+    monkeypatch.chdir(base_folder)
     assert backbone.local_folder("configs") == paths.ROOT / "configs"
     assert backbone.local_file("configs/mini.yaml") == paths.ROOT / "configs/mini.yaml"
     for look in (backbone.local_folder, backbone.local_file):
@@ -140,5 +141,5 @@ def test_large_pictures_go_through_the_autoencoder_a_few_at_a_time(base):
                           encode=lambda x: (sizes.append(len(x)), base.vae.encode(x[:, :, :64, :64]))[1])  # fmt: skip
     for side, expected in ((64, [64, 6]), (512, [4] * 17 + [2])):
         sizes.clear()
-        backbone.encode_pictures(vae, np.broadcast_to(np.uint8(0), (70, side, side, 3)))
+        backbone.encode_pictures(vae, np.zeros((70, side, side, 3), np.uint8))
         assert sizes == expected
