@@ -209,9 +209,11 @@ def shares(batch_size: int, places: int, least: int = 1, processes: int = 1, pro
 @torch.no_grad()
 def validation_loss(adapter, unet, scheduler, features, sets) -> float:
     """Mean loss over the fixed `sets` of unseen people, with fixed noise and times and nothing dropped."""
-    parts = shares(sets.batch_size, features.latents[0, 0].numel())
-    losses = [adapter_loss(adapter, unet, scheduler, features, sets[i], step_generator(2**20, i), 0.0, share)
-              for i in range(len(sets)) for share in parts]
+    losses, places = [], features.latents[0, 0].numel()
+    for i in range(len(sets)):
+        batch = sets[i]
+        losses += [adapter_loss(adapter, unet, scheduler, features, batch, step_generator(2**20, i), 0.0, share)
+                   for share in shares(len(batch["target"]), places)]
     return torch.stack(losses).mean().item()
 
 

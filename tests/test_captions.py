@@ -240,5 +240,5 @@ def test_own_captions_come_first(tiny_celeba, style):
 
 
 def test_an_unknown_style_is_named(tiny_celeba):
-    with pytest.raises(ValueError, match="^style = 'long'; one of short, portrait was expected$"):
+    with pytest.raises(ValueError, match="^style = 'long'; one of short, portrait, portraits was expected$"):
         captions(read_celeba(tiny_celeba).assign(caption="own"), "long")

@@ -63,20 +63,21 @@ def after_braces(text):
 @pytest.fixture(scope="module")
 def known():
     """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
-    def keys(runs, **settings):
+    def keys(runs, judged=lambda table: table, **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
-        table = make_table(scores, runs)
+        table = judged(make_table(scores, runs))
         return set(report.numbers(table, scores, FACTS, ablations.answers(table, scores, *measured(runs))))
 
     def of_merge(run, cell, n, lam):
         return {"concat": 0.3, "sum": -0.3}.get(run["merge"], 0) * lam
 
     alone = ((MAIN, (1, 2)),)
-    return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0))}
+    return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
+            "photographs": keys(RUNS, of_photographs)}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
-    assert used_keys(TEXT) <= known["reduced"] | known["full"]
+    assert used_keys(TEXT) <= known["reduced"] | known["full"] | known["photographs"]
     assert len(used_keys(TEXT)) > 50
 
 
