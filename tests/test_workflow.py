@@ -144,7 +144,8 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
                f"profile={tmp_path / 'many.yaml'}", "--", "paper_inputs"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    commands = {line.split("Shell command: ")[-1].strip() for line in done.stdout.splitlines() if "ipa_lib.runs" in line}
+    said = [line for line in done.stdout.splitlines() if "ipa_lib.runs" in line]
+    commands = {line.split("Shell command: ")[-1].strip() for line in said}
     start = "torchrun --standalone --nproc-per-node 2 -m ipa_lib.runs notebooks/04_train_adapter.ipynb"
     assert {line for line in commands if line.startswith(start)} == {line for line in commands if "04_train" in line}
     assert {line for line in commands if "torchrun" not in line}
