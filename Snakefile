@@ -76,7 +76,7 @@ rule all:
 
 
 rule data:
-    input: nb="notebooks/01_prepare_data.ipynb", 
+    input: nb="notebooks/01_prepare_data.ipynb",
            lib=lib("data", "mini_celeba", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
     output: f"{RESULTS}/data.json", f"{RESULTS}/pictures.csv"
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"

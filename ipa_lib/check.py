@@ -31,7 +31,7 @@ GB = 1e9
 PARTS = ("unet", "vae", "text_encoder")
 TOKENS = 77  # of a caption
 STATE = 16  # bytes a trained parameter: weight, gradient and AdamW's two averages, all float32
-KEPT = 700  # numbers that training keeps for the gradient, for each place of the latents and channel of the first block
+KEPT = 700  # numbers kept for the gradient, a place of the latents and channel of the first block: a rule of thumb
 MISSING = (FileNotFoundError, ValueError, ImportError)
 
 
