@@ -129,10 +129,13 @@ def add_noise(scheduler, x_0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) 
     return scheduler.add_noise(x_0, eps, t)
 
 
-def draw_noise(scheduler, shape: Sequence[int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """ε of `shape` [B,c,h,w] and times t [B] of equation (1)."""
+def draw_noise(scheduler, shape: Sequence[int], generator: torch.Generator,
+               weights: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """ε of `shape` [B,c,h,w] and times t [B] of equation (1): all alike, or with chances as the `weights` [T]."""
     eps = torch.randn(tuple(shape), generator=generator)
-    return eps, torch.randint(scheduler.config.num_train_timesteps, (len(eps),), generator=generator)
+    if weights is None:
+        return eps, torch.randint(scheduler.config.num_train_timesteps, (len(eps),), generator=generator)
+    return eps, torch.multinomial(weights, len(eps), replacement=True, generator=generator)
 
 
 # Equation (1): E ‖ε − ε_θ(x_t, c, t)‖², and equation (4) where `condition` carries image keys and values; for a model
@@ -178,16 +181,18 @@ def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tenso
 
 # Equation (4)
 def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], generator: torch.Generator,
-                 p_drop: float = P_DROP, share: slice = slice(None)) -> torch.Tensor:
+                 p_drop: float = P_DROP, share: slice = slice(None),
+                 weights: torch.Tensor | None = None) -> torch.Tensor:
     """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them.
 
-    With `share` that of some of its sets: what is drawn for a set does not depend on who draws it.
+    With `share` that of some of its sets: what is drawn for a set does not depend on who draws it. `weights`: as in
+    `draw_noise`.
     """
     target, refs, mask = (batch[name].to(features.latents.device) for name in ("target", "refs", "mask"))
     text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, features.nothing,
                                    generator, p_drop)
     x_0 = features.latents[target]
-    eps, t = draw_noise(scheduler, x_0.shape, generator)
+    eps, t = draw_noise(scheduler, x_0.shape, generator, weights)
     x_0, text, eps, t, embeds, mask = (x[share] for x in (x_0, text, eps, t, embeds, mask))
     return denoising_loss(unet, scheduler, x_0, text, eps, t, image_kv=adapter(embeds, mask), lam=1.0)
 
@@ -207,24 +212,26 @@ def shares(batch_size: int, places: int, least: int = 1, processes: int = 1, pro
 
 
 @torch.no_grad()
-def validation_loss(adapter, unet, scheduler, features, sets) -> float:
+def validation_loss(adapter, unet, scheduler, features, sets, weights: torch.Tensor | None = None) -> float:
     """Mean loss over the fixed `sets` of unseen people, with fixed noise and times and nothing dropped."""
     losses, places = [], features.latents[0, 0].numel()
     for i in range(len(sets)):
         batch = sets[i]
-        losses += [adapter_loss(adapter, unet, scheduler, features, batch, step_generator(2**20, i), 0.0, share)
-                   for share in shares(len(batch["target"]), places)]
+        for share in shares(len(batch["target"]), places):
+            generator = step_generator(2**20, i)
+            losses.append(adapter_loss(adapter, unet, scheduler, features, batch, generator, 0.0, share, weights))
     return torch.stack(losses).mean().item()
 
 
 def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float = 1e-4, seed: int = 0,
-                  validate_every: int = 50, accelerator: Accelerator | None = None,
+                  validate_every: int = 50, snr_gamma: float = math.inf, accelerator: Accelerator | None = None,
                   checkpoint: Checkpoint | None = None) -> Iterator[dict]:
     """Streams {step, loss, lr, val_loss (now and then)}; only the adapter's parameters receive gradients.
 
     `sets` and `val_sets` are `LeaveOneOutSets` of training and of validation people; the U-Net must have the image
-    attention attached. A batch is divided among the processes, and each one's share into parts that go through the
-    U-Net one after another and take less memory, at least as many as the accelerator has
+    attention attached. In both, times are drawn as often as `min_snr_weights` weigh them at γ = `snr_gamma`; above the
+    largest SNR all times are alike, as published. A batch is divided among the processes, and each one's share into
+    parts that go through the U-Net one after another and take less memory, at least as many as the accelerator has
     `gradient_accumulation_steps`; neither changes the loss, but for rounding.
     Raises ValueError if a parameter of the U-Net asks for gradients or is in float16, whose numbers are too coarse for
     them, or if a batch can't be divided.
@@ -236,16 +243,18 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
     accelerator = accelerator or Accelerator()
     unet, features = unet.to(accelerator.device), features.to(accelerator.device)
     adapter = accelerator.prepare(adapter)
+    weights = min_snr_weights(scheduler, snr_gamma)
     own = shares(sets.batch_size, features.latents[0, 0].numel(), accelerator.gradient_accumulation_steps,
                  accelerator.num_processes, accelerator.process_index)
 
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         for share in own:
             generator = step_generator(seed, step)
-            yield adapter_loss(adapter, unet, scheduler, features, sets[step], generator, share=share) / len(own)
+            loss = adapter_loss(adapter, unet, scheduler, features, sets[step], generator, P_DROP, share, weights)
+            yield loss / len(own)
 
     for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint):
         due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1
         if due and "val_loss" not in record:
-            record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets)
+            record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets, weights)
         yield record

@@ -29,7 +29,7 @@ FACTS = {
     "latent_size": 8, "latent_channels": 8, "vae_params": 1_034_567, "unet_params": 3_012_345,
     "text_params": 512_345, "image_params": 1_412_345, "attention_layers": 7, "text_dim": 128,
     "embed_dim": 128, "tokens": 4, "adapter_params": 912_345, "train_steps": 1500, "batch_size": 32,
-    "learning_rate": 1e-4, "weight_decay": 0.01, "drop": 0.05, "diffusion_steps": 1000,
+    "learning_rate": 1e-4, "snr_gamma": 0.02, "weight_decay": 0.01, "drop": 0.05, "diffusion_steps": 1000,
     "sampling_steps": 20, "people_judges": 600, "feature_dim": 128, "is_classes": 24,
     "device": "cpu",
 }  # fmt: skip

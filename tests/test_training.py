@@ -213,6 +213,25 @@ def test_min_snr_weights_are_those_of_the_paper(base):
     assert weights.max() == 1 and weights.diff().min() >= -1e-6  # more noise, more weight
 
 
+def test_times_are_drawn_as_often_as_they_weigh(base):
+    """The weighted loss of equation (4) and the plain one at times so drawn have the same mean, but for a factor."""
+    weights = training.min_snr_weights(base.scheduler, 0.02)
+    _, t = training.draw_noise(base.scheduler, (200_000,), torch.Generator().manual_seed(0), weights)
+    share = torch.histogram(t.float(), 10, range=(0, 1000)).hist / len(t)
+    torch.testing.assert_close(share, weights.reshape(10, 100).sum(1) / weights.sum(), atol=4e-3, rtol=0)
+    error = torch.linspace(1, 0, 1000).square()
+    torch.testing.assert_close(error[t].mean(), (weights * error).sum() / weights.sum(), atol=1e-3, rtol=0)
+
+
+def test_gamma_beyond_every_ratio_is_the_published_training(base, unet, stored, sets):
+    logs = [
+        list(training.train_adapter(new_adapter(base), unet, base.scheduler, stored[1], sets, sets, **how))
+        for how in ({}, {"snr_gamma": 1e4}, {"snr_gamma": 0.02})
+    ]
+    assert logs[0] == logs[1] != logs[2]
+    assert logs[2][0]["val_loss"] != logs[0][0]["val_loss"]  # validated as it is trained
+
+
 def test_weights_of_one_leave_the_loss_as_it_is(base, stored):
     x_0, text = stored[1].latents[:3], stored[1].text(torch.arange(3))
     eps, t = training.draw_noise(base.scheduler, x_0.shape, torch.Generator().manual_seed(0))
