@@ -22,6 +22,9 @@ SPEC = PROFILE.values("06_evaluate").get("judged_by", "models/mini")
 JUDGES = [SPEC] if SPEC.endswith((".yaml", ".yml", ".json")) else MINI_JUDGES
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
+START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
+STARTS = [START] if (paths.ROOT / START).is_file() else []
+
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")
 
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
@@ -96,7 +99,7 @@ rule features:
 
 
 rule train:
-    input: rules.features.output, nb="notebooks/04_train_adapter.ipynb",
+    input: rules.features.output, STARTS, nb="notebooks/04_train_adapter.ipynb",
            lib=lib("adapter", "attention", "merge", "projection", "exchange", "training", "identity_sets")
     output: multiext(f"{RESULTS}/adapters/{{adapter}}/", "adapter.safetensors", "log.jsonl", "provenance.json")
     log: nb=f"{RESULTS}/adapters/{{adapter}}/04_train_adapter.ipynb"
@@ -242,3 +245,13 @@ rule base:
     params: flags=flags("02_train_base")
     threads: 2
     shell: RUN
+
+
+rule start:  # profile pretrain: the published adapter of the mini base
+    input: multiext(f"{RESULTS}/adapters/{MAIN.name}/", "adapter.safetensors", "provenance.json", "log.jsonl")
+    run:
+        from ipa_lib.adapter import MultiImageAdapter
+        from ipa_lib.exchange import save_published
+
+        save_published(MultiImageAdapter.load(input[0]), "models/mini/ip_adapter/ip-adapter_mini.safetensors")
+        runs.write_recipe(input[1], input[2], "models/mini/recipes/ip_adapter.json")

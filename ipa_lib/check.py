@@ -22,7 +22,7 @@ from safetensors import safe_open
 
 from . import backbone, captions, data, fidelity, judges, photo_judges, training
 from .backbone import DTYPES, Source
-from .config import DEFAULT, Profile, load_profile, parameters
+from .config import DEFAULT, Profile, load_profile
 from .exchange import projection_shape, read_published
 from .paths import ROOT, data_dir, results_dir
 from .projection import PROJECTIONS
@@ -67,15 +67,9 @@ class Needs(NamedTuple):
         return (self.size // self.halvings) ** 2
 
 
-def settings(profile: Profile, notebook: str) -> dict[str, object]:
-    """All parameters of a notebook: its defaults and what the profile changes."""
-    defaults = {name: parameter.default for name, parameter in parameters(profile.folder / f"{notebook}.ipynb").items()}
-    return defaults | profile.values(notebook)
-
-
 def check(profile: Profile) -> Iterator[Finding]:
     """Findings one after another."""
-    used, needs = settings(profile, "03_cache_features"), None
+    used, needs = profile.settings("03_cache_features"), None
     source = Source(used["base"], used["image_encoder"], used["size"], used["dtype"])
     try:
         needs = read_needs(source)
@@ -83,8 +77,8 @@ def check(profile: Profile) -> Iterator[Finding]:
         yield Finding("image encoder", True, f"{_millions(needs, ['image_encoder'])} million parameters")
     except MISSING as error:
         yield Finding("base", False, f"{error}{_how_to_fetch(source)}")
-    yield from _start(settings(profile, "04_train_adapter")["start"], used["patches"], needs)
-    yield from _judges(ROOT / settings(profile, "06_evaluate")["judged_by"])
+    yield from _start(profile.settings("04_train_adapter")["start"], used["patches"], needs)
+    yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"])
     pictures = yield from _data(profile)
     if needs and pictures:
         yield _memory(profile, needs, *pictures)
@@ -212,7 +206,7 @@ def _judges(spec: Path) -> Iterator[Finding]:
 
 def _data(profile: Profile) -> Iterator[Finding]:
     """Finding; returns (number of pictures that take part, of different captions), None where there is no data."""
-    chosen, drawn = settings(profile, "01_prepare_data"), settings(profile, "05_generate")
+    chosen, drawn = profile.settings("01_prepare_data"), profile.settings("05_generate")
     if chosen["draw"]:
         yield Finding("data", True, f"{chosen['people']} people will be drawn")
         return chosen["people"] * chosen["pictures"], 1000
@@ -262,8 +256,8 @@ def _adapter(profile: Profile, needs: Needs) -> int:
 
 def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Finding:
     """Of training, which needs the most: U-Net, features, adapter, and what is kept for the gradient."""
-    batch = settings(profile, "04_train_adapter")["batch_size"] * needs.places
-    patches = settings(profile, "03_cache_features")["patches"]
+    batch = profile.settings("04_train_adapter")["batch_size"] * needs.places
+    patches = profile.settings("03_cache_features")["patches"]
     kept = min(batch, max(training.AT_ONCE, needs.places)) * needs.configs["unet"]["block_out_channels"][0] * KEPT
     needed = (_count(needs.weights["unet"]) + kept) * _bytes_a_number(needs)
     needed += _adapter(profile, needs) * STATE + _features(needs, pictures, texts, patches)
@@ -275,7 +269,7 @@ def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Findin
 
 
 def _disk(profile: Profile, needs: Needs, patches: bool, pictures: int, texts: int) -> Finding:
-    drawn = settings(profile, "05_generate")
+    drawn = profile.settings("05_generate")
     samples = sum(len(cell.lams) for cell in profile.cells.values()) * drawn["people"] * drawn["samples"]
     needed = _features(needs, pictures, texts, patches) + samples * needs.size**2 * 1.5  # bytes a pixel of a PNG
     needed += len(profile.adapters) * _adapter(profile, needs) * 4

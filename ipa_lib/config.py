@@ -122,6 +122,11 @@ class Profile:
         """The parameters of a notebook that differ from its defaults: the profile's, then `more`."""
         return check_values(self.folder / f"{notebook}.ipynb", {**self.notebooks.get(notebook, {}), **more})
 
+    def settings(self, notebook: str) -> dict[str, object]:
+        """All parameters of a notebook: its defaults and what the profile changes."""
+        known = parameters(self.folder / f"{notebook}.ipynb")
+        return {name: parameter.default for name, parameter in known.items()} | self.values(notebook)
+
     def flags(self, notebook: str, **more: object) -> str:
         """The same for a shell: `-p people 8 -p merge mean`."""
         values = self.values(notebook, **more).items()

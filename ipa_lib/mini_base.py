@@ -38,6 +38,7 @@ TEXT_WIDTH = 128       # D, the U-Net's cross_attention_dim
 EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
 MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
+JUDGE_SEED = 1001      # of the drawn people whom the judges learn from; no profile draws these
 SNR_GAMMA = 1.0        # of the U-Net's loss
 VAE_LOSS = {"kl_weight": 1e-6, "edge_weight": 1.0, "perceptual_weight": 0.4}
 

@@ -158,6 +158,15 @@ def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
         temporary.write_text("".join(["adapter,seconds,steps\n", *rows]))
 
 
+def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> None:
+    """How a tracked adapter was made: the provenance of its training, and of its log what was validated."""
+    records = [json.loads(line) for line in Path(log).read_text().splitlines()]
+    made = json.loads(Path(provenance).read_text())
+    validated = [record for record in records if record.get("val_loss") is not None]
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({**made, "log": validated}) + "\n")
+
+
 def commit() -> dict[str, object]:
     """The commit of the sources and whether they differ from it; None for both outside a clone."""
     head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ipa_lib import config
 from ipa_lib.merge import MERGES
+from ipa_lib.mini_base import JUDGE_SEED
 
 PARAMETERS = """\
 people: int = 100  # people of the test split
@@ -64,6 +65,14 @@ def test_every_profile_of_the_repository_loads(name):
 
 def test_mini_is_the_defaults_of_the_notebooks():
     assert config.load_profile("mini").notebooks == {}
+
+
+def test_nobody_is_drawn_in_two_worlds():
+    """Base, published adapter, judges and the people of a profile: a drawn person is a function of (seed, number)."""
+    drawn = {name: config.load_profile(name).settings("01_prepare_data") for name in config.profile_names()}
+    seeds = {name: values["seed"] for name, values in drawn.items() if values["draw"]}
+    assert seeds.pop("full") == seeds["mini"]  # the same people, for the preprint
+    assert len({*seeds.values(), JUDGE_SEED}) == len(seeds) + 1
 
 
 def test_the_names_of_the_merges_are_those_of_merge():

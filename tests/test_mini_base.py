@@ -152,5 +152,13 @@ def test_the_tracked_weights_are_small_and_have_their_recipes():
     weights = list((MODELS / "mini").rglob("*.safetensors"))
     assert sum(file.stat().st_size for file in weights) <= 20_000_000
     recipes = {file.stem: json.loads(file.read_text()) for file in (MODELS / "mini/recipes").glob("*.json")}
+    adapter = recipes.pop("ip_adapter")
+    assert (adapter["notebook"], adapter["dirty"]) == ("04_train_adapter", False) and adapter["train_steps"] > 0
     assert set(recipes) == {"identity_judge", "attribute_judge", "image_encoder", "vae", "unet"}
     assert all(recipe["notebook"] == "02_train_base" and recipe["steps"] > 0 for recipe in recipes.values())
+
+
+def test_the_published_adapter_is_loaded_by_stock_diffusers():
+    pipe = StableDiffusionPipeline.from_pretrained(MODELS / "mini", torch_dtype=torch.float32)
+    pipe.load_ip_adapter(str(MODELS / "mini"), "ip_adapter", "ip-adapter_mini.safetensors", image_encoder_folder=None)
+    assert any("to_k_ip" in name for name in pipe.unet.state_dict())

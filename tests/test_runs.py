@@ -166,3 +166,12 @@ def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
     assert (facts["pictures"], facts["seed"], facts["train_steps"]) == (7, 0, 300)  # of two the later
     runs.gather_costs([tmp_path / name / "provenance.json" for name in "ab"], tmp_path / "costs.csv")
     assert (tmp_path / "costs.csv").read_text() == "adapter,seconds,steps\na,12.5,300\nb,30.0,300\n"
+
+
+def test_a_recipe_is_the_provenance_and_what_was_validated(tmp_path):
+    (tmp_path / "provenance.json").write_text('{"seed": 3, "train_steps": 3}')
+    lines = ['{"step":0,"loss":1.0,"val_loss":2.0}', '{"step":1,"loss":0.9,"val_loss":null}', '{"step":2,"loss":0.8}']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    runs.write_recipe(tmp_path / "provenance.json", tmp_path / "log.jsonl", tmp_path / "recipe.json")
+    kept = json.loads((tmp_path / "recipe.json").read_text())
+    assert kept == {"seed": 3, "train_steps": 3, "log": [{"step": 0, "loss": 1.0, "val_loss": 2.0}]}
