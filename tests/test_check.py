@@ -66,7 +66,7 @@ def test_everything_is_there(profile, base):
         ("03_cache_features", {"base": "/nowhere"}, "base", "/nowhere: no such folder, nor is it in the hub's cache$"),
         ("03_cache_features", {"base": "some/base"}, "base", r"cache; to fetch it: python -c .*folder\('some/base'"),
         ("03_cache_features", {"image_encoder": "/nowhere"}, "base", "/nowhere: no such folder"),
-        ("03_cache_features", {"patches": True}, "start", "linear: `patches: false` was expected in 03_cache_features"),
+        ("03_cache_features", {"patches": True}, "start", "mini.safetensors: `patches: false` was expected in"),
         ("04_train_adapter", {"start": "resampler"}, "start", "resampler: `patches: true` was expected"),
         ("04_train_adapter", {"start": "some/repository/ip.bin"}, "start", r"no such file, .*local_file\('some/rep"),
         ("05_generate", {"samples": 3}, "data", "0 test people with 8 or more"),
