@@ -5,7 +5,7 @@ M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches
 [patches,E] of the image encoder, which a resampler takes.
 """
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as new_sha256
 from pathlib import Path
@@ -127,9 +127,10 @@ def fault(folder: Path, key: dict) -> str | None:
 def read_manifest(folder: Path) -> dict:
     """What the cache in `folder` was made from; empty where there is none."""
     try:
-        return json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text())
     except (FileNotFoundError, ValueError):
         return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def read_features(folder: Path) -> Features:
@@ -139,12 +140,13 @@ def read_features(folder: Path) -> Features:
 
 def compute_features(pictures: pd.DataFrame, backbone: Backbone, patches: bool = False, batch_size: int = 256,
                      ) -> Features:
-    """Features of all pictures, through the frozen encoders."""
+    """Features of all pictures, through the frozen encoders. FloatingPointError naming one that is not finite."""
     latents, embeds = zip(*_encoded(pictures, backbone, patches, batch_size), strict=True)
     texts = captions(pictures)
     different = [EMPTY, *sorted(set(texts))]
     row = {text: i for i, text in enumerate(different)}
     states = torch.cat([encode_captions(backbone, different[i:i + 256]) for i in range(0, len(different), 256)])
+    _refuse_odd("text states", states, different)
     return Features(torch.cat(latents), torch.cat(embeds), no_picture(backbone, patches), states,
                     torch.tensor([row[text] for text in texts]))
 
@@ -155,5 +157,15 @@ def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_si
         for start in range(0, len(pictures), batch_size):
             paths = pictures["path"].iloc[start:start + batch_size]
             batch = load_pictures(paths, backbone.picture_size)                                     # [B,H,W,3]
-            yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
+            latents, embeds = encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
+            _refuse_odd("latents", latents, paths)
+            _refuse_odd("embeddings", embeds, paths)
+            yield latents, embeds
             bar.update(len(batch))
+
+
+def _refuse_odd(what: str, values: torch.Tensor, names: Sequence[str]) -> None:
+    """FloatingPointError that names the first of `names` [B] whose `values` [B,…] are not finite."""
+    if not values.isfinite().all():
+        odd = (~values.isfinite().flatten(1).all(1)).nonzero()[0].item()
+        raise FloatingPointError(f"{list(names)[odd]}: its {what} are not finite; take dtype float32 or bfloat16")
