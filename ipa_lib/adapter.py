@@ -202,7 +202,7 @@ class MultiImageAdapter(nn.Module):
     def load(cls, path: str | os.PathLike) -> MultiImageAdapter:
         """Read what `save` wrote.
 
-        FileNotFoundError without the file; ValueError with the names for keys missing, surplus, misshapen or not finite.
+        FileNotFoundError without the file; ValueError with the names for keys missing, surplus, misshapen or with NaN.
         """
         tensors, notes = read_safetensors(path)
         with naming(path), torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice

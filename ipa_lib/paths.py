@@ -52,7 +52,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     except Exception as error:
         if _is_full(error, temporary):
-            raise OSError(f"{path}: the disk is full; make room and run the same again: what is whole is kept") from None
+            raise OSError(f"{path}: the disk is full; make room and run it again: what is whole is kept") from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -62,7 +62,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 def _reserve(path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.{HOST}+{os.getpid()}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix,
+                                        prefix=f".{path.stem}.{HOST}+{os.getpid()}.")
     except OSError as error:
         raise OSError(f"{path}: can't be written ({error.strerror}); a folder to write in was expected") from None
     os.close(handle)

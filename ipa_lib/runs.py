@@ -36,7 +36,8 @@ KERNEL_ENVIRONMENT = {
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment before one in the user's home
     "PYTHONHASHSEED": "0",
 }
-KERNEL_OPTIONS = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=40"]}  # errors only
+# What a cell raises, papermill says: of the kernel itself not even its errors, such as the interrupt that ends it.
+KERNEL_OPTIONS = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=50"]}
 # a user's mistake, a disk that is full or protected, numbers that are none: one line says it all
 EXPECTED = ("ValueError", "FileNotFoundError", "OSError", "FloatingPointError")
 

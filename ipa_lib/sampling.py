@@ -89,9 +89,9 @@ def _refuse_odd(finite: torch.Tensor, rows: pd.DataFrame) -> None:
     if finite.all():
         return
     step, row = (~finite).nonzero()[0].tolist()
-    bad = rows.iloc[row]
-    raise FloatingPointError(f"latents are not finite from step {step} on for person {bad.person}, sample {bad['sample']}, "
-                             f"λ = {bad.lam:g}; lower guidance or λ, or take float32")
+    person, sample, lam = rows.iloc[row][["person", "sample", "lam"]]
+    raise FloatingPointError(f"latents are not finite from step {step} on, of person {person}, sample {sample}, "
+                             f"λ = {lam:g}; lower guidance or λ, or take float32")
 
 
 def _sweep(adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[float], shape: tuple, seed: int) -> tuple:

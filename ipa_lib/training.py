@@ -3,6 +3,7 @@
 Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
 """
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,9 +51,11 @@ class Checkpoint:
         """The state of a training by this recipe; empty where there is none. ValueError where the file is damaged."""
         if not self.path.is_file():
             return {}
-        if not _is_sealed(self.path):
-            raise ValueError(f"{self.path}: damaged; remove it to train from the beginning")
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            _check_seal(self.path)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (ValueError, pickle.UnpicklingError):  # a flipped bit, a part of a file; code in the place of tensors
+            raise ValueError(f"{self.path}: damaged; remove it to train from the beginning") from None
         if state["recipe"] != self.recipe:
             return {}
         self.began = time.monotonic() - state["seconds"]
@@ -81,12 +84,11 @@ class Checkpoint:
         return f"; the last good state, of step {last}, is {self.path}" if last else "; no state was kept before it"
 
 
-def _is_sealed(path: Path) -> bool:
-    """Are the last 32 bytes of a file the sha256 of all before?"""
-    if path.stat().st_size <= 32:
-        return False
-    content = np.memmap(path, np.uint8, "r")
-    return new_sha256(content[:-32]).digest() == content[-32:].tobytes()
+def _check_seal(path: Path) -> None:
+    """ValueError unless the last 32 bytes of a file are the sha256 of all before."""
+    content = np.memmap(path, np.uint8, "r")  # of an empty file a ValueError, too
+    if new_sha256(content[:-32]).digest() != content[-32:].tobytes():
+        raise ValueError
 
 
 def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Iterator[torch.Tensor]], steps: int,
