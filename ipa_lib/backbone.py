@@ -169,7 +169,7 @@ def _load_pipeline(source: Source) -> StableDiffusionPipeline:
     except OSError as error:  # of diffusers, for a part that lacks its files
         raise FileNotFoundError(f"{source.base}: {_first_line(error)}") from None
     except (ValueError, RuntimeError, SafetensorError) as error:  # for one that holds something else, or half of it
-        raise ValueError(f"{source.base}: {_first_line(error)}") from None
+        raise ValueError(f"{source.base}: {_first_line(error).split('. ')[0]}") from None
     if pipe.image_encoder is None or pipe.feature_extractor is None:
         raise ValueError(f"{source.base}: image_encoder and feature_extractor were expected in it; or name one")
     return pipe
