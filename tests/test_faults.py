@@ -1,6 +1,7 @@
 """Disks that are full or protected, workflows that are killed or started twice.
 
-No half of a result is ever taken for a whole, and the line says what to do. A small tmpfs is the disk; to mount it takes root.
+No half of a result is ever taken for a whole, and the line says what to do. A small tmpfs is the disk; to mount it
+takes root.
 """
 
 import os
