@@ -19,3 +19,11 @@ def test_whatever_the_moment_of_a_kill_the_end_is_the_same(kills):
     assert [(name, int(count)) for name, count, _, _ in found] == [
         (name, kills) for name in ("training", "generation", "cache")]
     assert all(int(writing) and int(files) for _, _, writing, files in found)
+
+
+@pytest.mark.slow
+def test_many_rounds_in_one_process_leave_nothing_behind():
+    """A tenth of what `python tests/soak.py` does."""
+    command = [sys.executable, Path(__file__).with_name("soak.py"), "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
