@@ -202,7 +202,7 @@ class MultiImageAdapter(nn.Module):
     def load(cls, path: str | os.PathLike) -> MultiImageAdapter:
         """Read what `save` wrote.
 
-        FileNotFoundError without the file; ValueError with the names for keys missing, surplus or misshapen.
+        FileNotFoundError without the file; ValueError with the names for keys missing, surplus, misshapen or with NaN.
         """
         tensors, notes = read_safetensors(path)
         with naming(path), torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice
@@ -309,7 +309,7 @@ def read_setting(name: str, text: str) -> str | int | dict:
 
 
 def refuse_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    """ValueError that names what the file lacks, has too much, or has in another shape."""
+    """ValueError that names what the file lacks, has too much, in another shape, or as NaN or infinity."""
     both = ours.keys() & theirs.keys()
     faults = {
         "missing": ours.keys() - both,
@@ -322,3 +322,5 @@ def refuse_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> Non
     }
     if any(faults.values()):
         raise ValueError("; ".join(f"{fault} {', '.join(sorted(x))}" for fault, x in faults.items() if x))
+    if spoilt := sorted(name for name, x in theirs.items() if not x.isfinite().all()):
+        raise ValueError(f"{spoilt[0]} holds values that are not finite")

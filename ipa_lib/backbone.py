@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from huggingface_hub import hf_hub_download, snapshot_download
+from safetensors import SafetensorError
 from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from .paths import ROOT, sha256
@@ -89,8 +90,12 @@ def _on_the_hub(name: str) -> tuple[str, str]:
 
 def _nor(error: Exception, download: bool) -> str:
     """Why the hub has not helped either, in the first sentence of its message."""
-    why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+    why = _first_line(error).split(". ")[0]
     return f"and the hub does not give it either ({why})" if download else "nor is it in the hub's cache"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ def load_base(source: Source | str | Path, device: torch.device | str = "cpu") -
     of that size don't fit the model, or where it predicts something else than `PREDICTIONS`.
     """
     source = source if isinstance(source, Source) else Source(str(source))
+    if source.dtype not in DTYPES:
+        raise ValueError(f"dtype: {' or '.join(DTYPES)} was expected, got {source.dtype}")
     pipe = _load_pipeline(source)
     parts = (pipe.vae, pipe.unet, pipe.text_encoder, pipe.image_encoder)
     for model in parts:
@@ -150,16 +157,19 @@ def _load_pipeline(source: Source) -> StableDiffusionPipeline:
     more = {}
     if source.image_encoder:
         of_images = source.folder("image_encoder")
-        more["image_encoder"] = CLIPVisionModelWithProjection.from_pretrained(of_images, dtype=dtype)
+        more["image_encoder"] = CLIPVisionModelWithProjection.from_pretrained(
+            of_images, dtype=dtype, use_safetensors=True)
         given = (of_images / "preprocessor_config.json").is_file()
         more["feature_extractor"] = (
             CLIPImageProcessorPil.from_pretrained(of_images) if given else CLIPImageProcessorPil())
     try:
         pipe = StableDiffusionPipeline.from_pretrained(
             folder, torch_dtype=dtype, variant=variant(folder), safety_checker=None, requires_safety_checker=False,
-            local_files_only=True, **more)
+            local_files_only=True, use_safetensors=True, **more)
     except OSError as error:  # of diffusers, for a part that lacks its files
-        raise FileNotFoundError(f"{source.base}: {str(error).strip().splitlines()[0]}") from None
+        raise FileNotFoundError(f"{source.base}: {_first_line(error)}") from None
+    except (ValueError, RuntimeError, SafetensorError) as error:  # for one that holds something else, or half of it
+        raise ValueError(f"{source.base}: {_first_line(error).split('. ')[0]}") from None
     if pipe.image_encoder is None or pipe.feature_extractor is None:
         raise ValueError(f"{source.base}: image_encoder and feature_extractor were expected in it; or name one")
     return pipe

@@ -16,7 +16,8 @@ https://www.kaggle.com/datasets/jessicali9530/celeba-dataset
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO, StringIO
 from itertools import permutations
@@ -44,6 +45,7 @@ ATTRIBUTES = tuple(
 FRAME = (178, 218)  # width and height of an official aligned picture
 WINDOW = (15, 35, 163, 183)  # the 148 x 148 window around the face
 PIXEL_LIMIT = 50_000_000  # a "picture" above this is a decompression bomb, not a photograph
+LEAST_SIDE = 8  # pixels; less shows nobody
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 BYTE_LIMIT = 64 * 2**20  # a packed "picture" that unpacks to more than this is a bomb, too
 ARCHIVES = 4  # that are kept open
@@ -101,14 +103,29 @@ def load_picture(path: str | Path, size: int) -> np.ndarray:
     square of the wanted size comes back untouched, others are resized by LANCZOS. A path may lead into a zip
     archive. Raises FileNotFoundError, or ValueError for a file that can't be decoded, naming it.
     """
+    with _opened_picture(path) as image:
+        image.load()  # verify() passes a truncated JPEG, load() does not
+        upright = ImageOps.exif_transpose(image)  # a camera that was held on its side says so
+        return np.array(_to_square(_to_rgb(upright), size))  # [size, size, 3]
+
+
+def picture_size(path: str | Path) -> int:
+    """The width of a picture, from its head alone; errors as `load_picture`."""
+    with _opened_picture(path) as image:
+        return image.width
+
+
+@contextmanager
+def _opened_picture(path: str | Path) -> Iterator[Image.Image]:
+    """A picture that is large enough and no bomb; whatever goes wrong with it until the end is said of its path."""
     archive = _archive_of(path)
     try:
         with Image.open(path if archive is None else BytesIO(_unpacked(archive, path))) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise ValueError(f"{image.width} x {image.height} is more than {PIXEL_LIMIT} pixels")
-            image.load()  # verify() passes a truncated JPEG, load() does not
-            upright = ImageOps.exif_transpose(image)  # a camera that was held on its side says so
-            return np.array(_to_square(upright.convert("RGB"), size))  # [size, size, 3]
+            if min(image.size) < LEAST_SIDE:
+                raise ValueError(f"{image.width} x {image.height} is less than {LEAST_SIDE} pixels a side")
+            yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such picture") from None
     except (OSError, EOFError, SyntaxError, ValueError, *BOMBS) as error:
@@ -133,6 +150,15 @@ def load_pictures(paths: Iterable[str | Path], size: int) -> np.ndarray:
     for slot, path in zip(pictures, paths, strict=True):
         slot[:] = load_picture(path, size)
     return pictures
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits a channel; of 16 bits of grey, which Pillow would cut off at 255, the upper half."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("8 or 16 bits a pixel and channel were expected, not 32")
+    return image.convert("RGB")
 
 
 def _to_square(image: Image.Image, size: int) -> Image.Image:
@@ -195,6 +221,8 @@ def _packed_names(archive: Path) -> set[str]:
         members = _opened(str(archive)).namelist()
     except SPOILT as error:
         raise ValueError(f"{archive}: not a readable zip archive ({error})") from None
+    if outside := [name for name in members if name.startswith("/") or ".." in name.split("/")]:
+        raise ValueError(f"{archive}: {outside[0]} leads out of the archive")
     return _picture_names(name.removeprefix(f"{PICTURES}/") for name in members)
 
 
@@ -251,8 +279,10 @@ def _lines(path: Path) -> list[str]:
     """Lines of a text file, at either kind of line end; line i is row i + 1 of every message."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; CelebA's annotation file was expected here")
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").rstrip().split("\n")
-    return lines
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise ValueError(f"{path}, row {text[:text.index(chr(0))].count(chr(10)) + 1}: UTF-8 text was expected")
+    return text.rstrip().split("\n")
 
 
 def _head(path: Path, lines: list[str]) -> int:

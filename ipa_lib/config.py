@@ -45,6 +45,7 @@ TARGETS = ("left_out", "shown")  # shown: among its own prompts, the usual pract
 PROMPTS = ("own", "other", "reversed", "occluded0", "occluded50", "occluded100")  # whose, and in which state
 MAX_PROMPTS = 32  # CelebA has at most 35 pictures of a person
 DEFAULT = "mini"
+NAME = r"[\w-]+"  # of a profile
 AXES = {"merge": None, "slots": "own", "order": "given", "target": "left_out", "n_max": None, "seed": 0}  # of a grid
 CHOICES = {"merge": MERGES, "slots": SLOTS, "order": ORDERS, "target": TARGETS}
 
@@ -163,8 +164,10 @@ def profile_names() -> list[str]:
 def find_profile(name_or_path: str | Path) -> Path:
     """The file of a profile; a name that is not in configs/ raises a ValueError that names those that are."""
     path = Path(name_or_path)
-    if re.fullmatch(r"[\w-]+", str(name_or_path)):
+    if re.fullmatch(NAME, str(name_or_path)):
         path = CONFIGS / f"{name_or_path}.yaml"
+    if path.is_file() and not re.fullmatch(NAME, path.stem):  # it becomes folders, and part of commands
+        raise ValueError(f"{path.name}: letters, digits, - and _ were expected in the name of a profile")
     if path.suffix != ".yaml" or not path.is_file():
         raise ValueError(f"no profile {str(name_or_path)!r} in configs/{_near(path.stem, profile_names())}")
     return path
@@ -173,7 +176,7 @@ def find_profile(name_or_path: str | Path) -> Path:
 def _read_yaml(path: Path) -> dict:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path.name}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
@@ -185,8 +188,11 @@ def _read_yaml(path: Path) -> dict:
 
 def parameters(notebook: Path) -> dict[str, Parameter]:
     """The parameters cell of a notebook, as papermill.inspect_notebook reads it, with typed defaults."""
-    cells = json.loads(find_notebook(notebook).read_text(encoding="utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    try:
+        cells = json.loads(find_notebook(notebook).read_text(encoding="utf-8"))["cells"]
+        tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{notebook.name}: not a notebook ({error})") from None
     if len(tagged) != 1:
         raise ValueError(f"{notebook.name}: expected one cell tagged 'parameters', got {len(tagged)}")
     source = "".join(tagged[0]["source"])

@@ -68,7 +68,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """What `write_table` stored, with whole paths. FileNotFoundError without it, ValueError for a column it lacks."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
-    pictures = pd.read_csv(path, dtype={"file": str, "name": str, "caption": str}, keep_default_na=False)
+    try:
+        pictures = pd.read_csv(path, dtype={"file": str, "name": str, "caption": str}, keep_default_na=False)
+    except ValueError as error:  # pandas' own kinds, and bytes that are no text
+        raise ValueError(f"{path}: not a table ({error}); run notebooks/01_prepare_data.ipynb") from None
     if missing := [name for name in COLUMNS if name not in pictures]:
         raise ValueError(f"{path}: the column {missing[0]} is missing; expected {', '.join(COLUMNS)}")
     return pictures.assign(path=[str(ROOT / one) for one in pictures["path"]])

@@ -5,7 +5,8 @@ M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches
 [patches,E] of the image encoder, which a resampler takes.
 """
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as new_sha256
 from pathlib import Path
@@ -80,21 +81,33 @@ def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False) -
 
 
 def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, folder: Path, patches: bool = False,
-                    ) -> Features:
+                    batch_size: int = 256) -> Features:
     """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there.
 
-    `backbone` is what `source` says.
+    `backbone` is what `source` says. An interrupted computation goes on: its batches are kept in `folder`/parts.
     """
     key = fingerprint(pictures, source, patches)
     if fault(folder, key) is None:
         return read_features(folder)
-    features = compute_features(pictures, backbone, patches)
+    parts = _parts(folder, key | {"batch_size": batch_size})
+    features = compute_features(pictures, backbone, patches, batch_size, parts)
     with atomic(folder / "features.safetensors") as file:
         save_file({name: tensor.contiguous() for name, tensor in vars(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
         more = {"sha256": sha256(folder / "features.safetensors"), "source": asdict(source)}
         file.write_text(json.dumps(key | more, indent=1) + "\n")
+    shutil.rmtree(parts)
     return features
+
+
+def _parts(folder: Path, key: dict) -> Path:
+    """The folder for the batches of a computation by `key`, without those of another one."""
+    parts, key = folder / "parts", json.dumps(key)
+    if not (parts / "key").is_file() or (parts / "key").read_text() != key:
+        shutil.rmtree(parts, ignore_errors=True)
+        with atomic(parts / "key") as file:
+            file.write_text(key)
+    return parts
 
 
 def source_of(folder: Path) -> Source:
@@ -127,9 +140,10 @@ def fault(folder: Path, key: dict) -> str | None:
 def read_manifest(folder: Path) -> dict:
     """What the cache in `folder` was made from; empty where there is none."""
     try:
-        return json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text())
     except (FileNotFoundError, ValueError):
         return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def read_features(folder: Path) -> Features:
@@ -138,22 +152,52 @@ def read_features(folder: Path) -> Features:
 
 
 def compute_features(pictures: pd.DataFrame, backbone: Backbone, patches: bool = False, batch_size: int = 256,
-                     ) -> Features:
-    """Features of all pictures, through the frozen encoders."""
-    latents, embeds = zip(*_encoded(pictures, backbone, patches, batch_size), strict=True)
+                     parts: Path | None = None) -> Features:
+    """Features of all pictures, through the frozen encoders. FloatingPointError naming one that is not finite.
+
+    Batches that lie in the folder `parts` are taken from there, the others are put there.
+    """
+    latents, embeds = zip(*_encoded(pictures, backbone, patches, batch_size, parts), strict=True)
     texts = captions(pictures)
     different = [EMPTY, *sorted(set(texts))]
     row = {text: i for i, text in enumerate(different)}
     states = torch.cat([encode_captions(backbone, different[i:i + 256]) for i in range(0, len(different), 256)])
+    _refuse_odd("text states", states, different)
     return Features(torch.cat(latents), torch.cat(embeds), no_picture(backbone, patches), states,
                     torch.tensor([row[text] for text in texts]))
 
 
-def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_size: int) -> Iterator[tuple]:
+def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_size: int, parts: Path | None,
+             ) -> Iterator[tuple]:
     """Latents and image embeddings, a batch at a time."""
     with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
         for start in range(0, len(pictures), batch_size):
             paths = pictures["path"].iloc[start:start + batch_size]
-            batch = load_pictures(paths, backbone.picture_size)                                     # [B,H,W,3]
-            yield encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
-            bar.update(len(batch))
+            if (kept := parts and parts / f"{start}.safetensors") and kept.is_file():
+                part = load_file(kept)
+            else:
+                part = _encode(paths, backbone, patches)
+                _keep(part, kept)
+            yield part["latents"], part["embeds"]
+            bar.update(len(paths))
+
+
+def _encode(paths: Sequence[str], backbone: Backbone, patches: bool) -> dict[str, torch.Tensor]:
+    batch = load_pictures(paths, backbone.picture_size)                                             # [B,H,W,3]
+    latents, embeds = encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
+    _refuse_odd("latents", latents, paths)
+    _refuse_odd("embeddings", embeds, paths)
+    return {"latents": latents.contiguous(), "embeds": embeds.contiguous()}
+
+
+def _keep(part: dict[str, torch.Tensor], path: Path | None) -> None:
+    if path is not None:
+        with atomic(path) as file:
+            save_file(part, file)
+
+
+def _refuse_odd(what: str, values: torch.Tensor, names: Sequence[str]) -> None:
+    """FloatingPointError that names the first of `names` [B] whose `values` [B,…] are not finite."""
+    if not values.isfinite().all():
+        odd = (~values.isfinite().flatten(1).all(1)).nonzero()[0].item()
+        raise FloatingPointError(f"{list(names)[odd]}: its {what} are not finite; take dtype float32 or bfloat16")

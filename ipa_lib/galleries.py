@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .celeba import load_pictures
+from .celeba import load_pictures, picture_size
 from .paths import atomic
 
 LISTS = ("prompts", "held_out")  # columns of the index with several files, as JSON: a name may hold anything
@@ -72,20 +72,26 @@ def write_index(folder: Path, sets: pd.DataFrame, lams: Sequence[float], files: 
 
 
 def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
-    """Index and settings of a finished gallery. FileNotFoundError where the run has not come to its end."""
+    """Index and settings of a finished gallery.
+
+    FileNotFoundError where the run has not come to its end, ValueError where one of the two is damaged.
+    """
     if not (folder / "index.csv").is_file():
         raise FileNotFoundError(f"{folder}: no finished gallery here; run notebooks/05_generate.ipynb")
-    index = pd.read_csv(folder / "index.csv")
-    for column in LISTS:
-        index[column] = index[column].map(json.loads)
-    return index, json.loads((folder / "settings.json").read_text())
+    try:
+        index = pd.read_csv(folder / "index.csv")
+        for column in LISTS:
+            index[column] = index[column].map(json.loads)
+        return index, json.loads((folder / "settings.json").read_text())
+    except (ValueError, KeyError, OSError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{folder}: the gallery is damaged ({why}); run notebooks/05_generate.ipynb again") from None
 
 
 def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
     """uint8 pictures [S,H,W,3] of the rows of an index."""
     files = [folder / picture_file(row.person, row.sample, row.lam) for row in index.itertuples()]
-    with Image.open(files[0]) as first:
-        return load_pictures(files, first.width)
+    return load_pictures(files, picture_size(files[0]))
 
 
 def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int, people: int) -> tuple:

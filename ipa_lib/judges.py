@@ -110,7 +110,7 @@ def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges 
     for part in ("identity_judge", "attribute_judge"):
         if not (Path(spec) / part / "config.json").is_file():
             raise FileNotFoundError(f"{Path(spec) / part}: no judge here; `make base` trains one")
-        net = RegNetForImageClassification.from_pretrained(Path(spec) / part, dtype=torch.float32)
+        net = RegNetForImageClassification.from_pretrained(Path(spec) / part, dtype=torch.float32, use_safetensors=True)
         nets.append(net.eval().to(device))
     return Judges(*nets)
 

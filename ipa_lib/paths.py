@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
 NOTEBOOKS = ROOT / "notebooks"
 MODELS = ROOT / "models"
 PAPER = ROOT / "paper"
+HOST = platform.node()
 PUBLISHED = "full"  # the profile whose results the preprint shows
 
 
@@ -34,25 +40,49 @@ def paper_dir(profile: str) -> Path:
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`: it becomes `path` if the block succeeds, and goes if it fails.
 
-    It keeps the suffix, because many writers choose their format by it.
+    It keeps the suffix, because many writers choose their format by it. OSError of one line where nothing can be
+    written there, or not all of it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _reserve(path)
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())  # a result is readable like any other file; some writers make it 0600
         _sync(temporary)
         os.replace(temporary, path)
+    except Exception as error:
+        if _is_full(error, temporary):
+            raise OSError(f"{path}: the disk is full; make room and run it again: what is whole is kept") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
 
 
 def _reserve(path: Path) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix,
+                                        prefix=f".{path.stem}.{HOST}+{os.getpid()}.")
+    except OSError as error:
+        raise OSError(f"{path}: can't be written ({error.strerror}); a folder to write in was expected") from None
     os.close(handle)
     return Path(name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that are no more were writing in a folder and those in it."""
+    for file in folder.rglob(f".*.{HOST}+*"):
+        process = file.name.split(f".{HOST}+")[-1].split(".")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            file.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception, temporary: Path) -> bool:
+    """Is it for want of space that a file was not written? Not all writers say so; the file is still there."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return True
+    return isinstance(error, OSError | RuntimeError) and shutil.disk_usage(temporary.parent).free < 2**16
 
 
 def _umask() -> int:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,15 +29,17 @@ import nbformat
 import psutil
 
 from .config import check_values, find_notebook
-from .paths import ROOT, atomic
+from .paths import ROOT, atomic, sweep
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "numpy", "pandas", "pillow")
 KERNEL_ENVIRONMENT = {
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment before one in the user's home
     "PYTHONHASHSEED": "0",
 }
-KERNEL_OPTIONS = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=40"]}  # errors only
-EXPECTED = ("ValueError", "FileNotFoundError")  # a user's mistake: one line says it all
+# What a cell raises, papermill says: of the kernel itself not even its errors, such as the interrupt that ends it.
+KERNEL_OPTIONS = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=50"]}
+# a user's mistake, a disk that is full or protected, numbers that are none: one line says it all
+EXPECTED = ("ValueError", "FileNotFoundError", "OSError", "FloatingPointError")
 
 
 class NotebookError(Exception):
@@ -65,10 +67,12 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
             return _papermill(notebook, Path(folder) / output.name, values, progress=False)
     failed = output.with_suffix(".failed.ipynb")
     with _locked(output), atomic(output) as temporary:
+        sweep(output.parent)
         try:
             _papermill(notebook, temporary, values, progress)
         except NotebookError:
-            shutil.copyfile(temporary, failed)
+            with suppress(OSError):  # on a full disk the message is all there is
+                shutil.copyfile(temporary, failed)
             raise
         _name_paths(temporary, notebook, output)
         failed.unlink(missing_ok=True)
@@ -84,8 +88,12 @@ def _name_paths(executed: Path, notebook: Path, output: Path) -> None:
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
     """Wait while another process, such as one left over from a killed workflow, writes the same output."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open(output.with_name(f".{output.stem}.lock"), "w") as lock:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(output.with_name(f".{output.stem}.lock"), "w")
+    except OSError as error:
+        raise OSError(f"{output}: can't be written ({error.strerror}); a folder to write in was expected") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -223,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.traceback:
             print(error.traceback, file=sys.stderr)
         return _report(error.line)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return _report(str(error))
     return 0
 

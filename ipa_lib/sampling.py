@@ -64,7 +64,8 @@ def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams
     `sets` as `identity_sets.evaluation_sets` gives them; the first `n_refs` prompts of each are used and K'/V' are
     computed once for all λ. Yields (rows [S] of `sets` with a column lam, uint8 pictures [S,H,W,3]). The U-Net must
     have the image attention attached. A batch of rows that `made` knows of is not drawn again: its pictures are None,
-    and the others are those of a run without it, to the bit. Raises ValueError for more prompts than were set aside.
+    and the others are those of a run without it, to the bit. Raises ValueError for more prompts than were set aside,
+    FloatingPointError that names the sample where latents are not finite.
     """
     if n_refs > (most := len(sets["prompts"].iloc[0])):
         raise ValueError(f"n_refs = {n_refs}; max_refs = {most} prompts are set aside for each person")
@@ -77,8 +78,20 @@ def draw_sets(backbone, adapter, features, sets: pd.DataFrame, n_refs: int, lams
             yield rows, None
             continue
         kv, x_T, text, lam = _sweep(adapter, features, part, n_refs, lams, backbone.latent_shape, seed)
-        *_, x_0 = denoise(backbone.unet, backbone.scheduler, x_T, text, features.empty, kv, lam, w, steps)
-        yield rows, decode_latents(backbone.vae, x_0)
+        stream = denoise(backbone.unet, backbone.scheduler, x_T, text, features.empty, kv, lam, w, steps)
+        finite = [(x_t := x).isfinite().flatten(1).all(1) for x in stream]                          # steps × [S]
+        _refuse_odd(torch.stack(finite), rows)
+        yield rows, decode_latents(backbone.vae, x_t)  # x_0
+
+
+def _refuse_odd(finite: torch.Tensor, rows: pd.DataFrame) -> None:
+    """FloatingPointError where a sample of `rows` [S] is not finite after every step, [steps,S]."""
+    if finite.all():
+        return
+    step, row = (~finite).nonzero()[0].tolist()
+    person, sample, lam = rows.iloc[row][["person", "sample", "lam"]]
+    raise FloatingPointError(f"latents are not finite from step {step} on, of person {person}, sample {sample}, "
+                             f"λ = {lam:g}; lower guidance or λ, or take float32")
 
 
 def _sweep(adapter, features, sets: pd.DataFrame, n_refs: int, lams: Sequence[float], shape: tuple, seed: int) -> tuple:

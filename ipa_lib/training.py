@@ -3,17 +3,20 @@
 Shapes: B batch, N prompts, E image-embedding width, D text width, L caption tokens, c/h/w latent channels/height/width.
 """
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256 as new_sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch.optim.lr_scheduler import LambdaLR
 
-from .paths import atomic
+from .paths import atomic, sha256
 
 WEIGHT_DECAY = 0.01  # of AdamW, as in the published training of the IP-Adapter
 P_DROP = 0.05        # of text, of images, and of both
@@ -35,17 +38,24 @@ def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
 
 @dataclass
 class Checkpoint:
-    """Where a training keeps its state every so many steps, so that one that was interrupted goes on from there."""
+    """Where a training keeps its state every so many steps, so that one that was interrupted goes on from there.
+
+    The file is torch's, of tensors alone, and after its end the sha256 of it: torch reads over a flipped bit.
+    """
     path: Path
     recipe: dict  # of JSON's kinds; a state by another recipe is not taken up
     every: int = 200
     began: float = field(default_factory=time.monotonic, init=False)
 
     def load(self) -> dict:
-        """The state of a training by this recipe; empty where there is none."""
+        """The state of a training by this recipe; empty where there is none. ValueError where the file is damaged."""
         if not self.path.is_file():
             return {}
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            _check_seal(self.path)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (ValueError, pickle.UnpicklingError):  # a flipped bit, a part of a file; code in the place of tensors
+            raise ValueError(f"{self.path}: damaged; remove it to train from the beginning") from None
         if state["recipe"] != self.recipe:
             return {}
         self.began = time.monotonic() - state["seconds"]
@@ -55,6 +65,9 @@ class Checkpoint:
         """Keep the state; a crash leaves the one before."""
         with atomic(self.path) as file:
             torch.save({"recipe": self.recipe, "seconds": self.seconds, **state}, file)
+            seal = bytes.fromhex(sha256(file))
+            with open(file, "ab") as end:
+                end.write(seal)
 
     @property
     def seconds(self) -> float:
@@ -65,11 +78,24 @@ class Checkpoint:
         """Forget the state, once what was trained is saved."""
         self.path.unlink(missing_ok=True)
 
+    def kept_before(self, step: int) -> str:
+        """Which state there is to go back to, as the end of a message."""
+        last = step // self.every * self.every
+        return f"; the last good state, of step {last}, is {self.path}" if last else "; no state was kept before it"
+
+
+def _check_seal(path: Path) -> None:
+    """ValueError unless the last 32 bytes of a file are the sha256 of all before."""
+    content = np.memmap(path, np.uint8, "r")  # of an empty file a ValueError, too
+    if new_sha256(content[:-32]).digest() != content[-32:].tobytes():
+        raise ValueError
+
 
 def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Iterator[torch.Tensor]], steps: int,
         lr: float, weight_decay: float = WEIGHT_DECAY, accelerator: Accelerator | None = None,
         checkpoint: Checkpoint | None = None, also: Sequence[torch.Tensor] = (),
-        after_step: Callable[[int], None] = lambda step: None) -> Iterator[dict]:
+        after_step: Callable[[int], None] = lambda step: None,
+        blame: Callable[[int], str] = lambda step: "") -> Iterator[dict]:
     """AdamW with warm-up and cosine decay, one dict a step: {step, loss, lr}.
 
     A generator: the caller draws progress, logs, validates and stops. `loss_at(step)` yields that step's loss in one or
@@ -77,7 +103,8 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Itera
     all processes. `after_step(step)` is called when a step is made. With `checkpoint` an interrupted training goes on
     where its state was kept, the tensors `also` included (buffers, averages), to the same end as an unbroken one;
     records of the earlier steps, and what the caller has added to them, come again.
-    Raises FloatingPointError naming the step when the loss is not finite.
+    Raises FloatingPointError when the loss or its gradient is not finite, naming the step, what `blame(step)` says of
+    it, and the state to go back to, which is not touched.
     """
     accelerator = accelerator or Accelerator()
     parameters = list(parameters)
@@ -91,9 +118,11 @@ def fit(parameters: Iterable[torch.nn.Parameter], loss_at: Callable[[int], Itera
             checkpoint.save(tensors=[t.detach() for t in (*parameters, *also)], optimizer=optimizer.state_dict(),
                             schedule=schedule.state_dict(), records=records)
         loss = _backward(accelerator, loss_at(step))
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"loss is {loss} at step {step}: lower lr or look at that step's pictures")
-        accelerator.clip_grad_norm_(parameters, 1.0)
+        norm = accelerator.clip_grad_norm_(parameters, 1.0).item()
+        if not math.isfinite(loss + norm):
+            what = f"gradient is {norm}" if math.isfinite(loss) else f"loss is {loss}"
+            kept = checkpoint.kept_before(step) if checkpoint else ""
+            raise FloatingPointError(f"{what} at step {step}{blame(step)}{kept}; lower lr or look at these pictures")
         optimizer.step()
         lr_now = schedule.get_last_lr()[0]
         schedule.step()
@@ -197,6 +226,20 @@ def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tens
     return denoising_loss(unet, scheduler, x_0, text, eps, t, image_kv=adapter(embeds, mask), lam=1.0)
 
 
+@torch.no_grad()
+def bad_sets(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], seed: int, step: int,
+             weights: torch.Tensor | None = None) -> str:
+    """Which sets of a batch have no finite loss by themselves, as a part of a message; of several the first."""
+    count = len(batch["target"])
+    losses = [adapter_loss(adapter, unet, scheduler, features, batch, step_generator(seed, step), P_DROP,
+                           slice(i, i + 1), weights) for i in range(count)]
+    bad = [i for i, loss in enumerate(losses) if not loss.isfinite()]
+    if not bad:
+        return ""
+    target, refs = batch["target"][bad[0]].item(), batch["refs"][bad[0]][batch["mask"][bad[0]]].tolist()
+    return f", in {len(bad)} of its {count} sets, the first of target {target} and prompts {refs} of pictures.csv"
+
+
 def shares(batch_size: int, places: int, least: int = 1, processes: int = 1, process: int = 0) -> list[slice]:
     """The equal parts of a batch that one of several processes has, of sets with so many `places` of latents each.
 
@@ -253,7 +296,8 @@ def train_adapter(adapter, unet, scheduler, features, sets, val_sets, lr: float 
             loss = adapter_loss(adapter, unet, scheduler, features, sets[step], generator, P_DROP, share, weights)
             yield loss / len(own)
 
-    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint):
+    for record in fit(adapter.parameters(), loss_at, len(sets), lr, accelerator=accelerator, checkpoint=checkpoint,
+                      blame=lambda step: bad_sets(adapter, unet, scheduler, features, sets[step], seed, step, weights)):
         due = record["step"] % validate_every == 0 or record["step"] == len(sets) - 1
         if due and "val_loss" not in record:
             record["val_loss"] = validation_loss(adapter, unet, scheduler, features, val_sets, weights)

@@ -3,7 +3,10 @@
 # we hold it a lock of Snakemake's own is stale and may go. What a failed notebook says in one line is said again last.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-mkdir -p .run
+if ! { mkdir -p .run .snakemake results && : >>.run/lock && [ -w .snakemake ] && [ -w results ]; } 2>/dev/null; then
+    echo "$PWD can't be written to: free the folder, its results/ and .snakemake/ for writing, or make room" >&2
+    exit 1
+fi
 exec 9>.run/lock
 if command -v flock >/dev/null && ! flock -n 9; then
     echo "another run is using this folder: wait for its end, or stop it" >&2

@@ -209,6 +209,12 @@ def test_every_mode_becomes_rgb(tmp_path, noise, mode):
     assert np.array_equal(picture, np.asarray(image.convert("RGB")))
 
 
+def test_sixteen_bits_of_grey_are_not_cut_off(tmp_path):
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(grey * 257).save(tmp_path / "a.png")
+    assert np.array_equal(load_picture(tmp_path / "a.png", 16), np.repeat(grey[..., None], 3, 2))
+
+
 def test_a_photograph_of_a_camera_on_its_side_is_upright(tmp_path, noise):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90° clockwise

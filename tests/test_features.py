@@ -8,6 +8,7 @@ from ipa_lib.backbone import Source, embed_pictures, encode_captions, encode_pic
 from ipa_lib.captions import captions
 from ipa_lib.identity_sets import evaluation_sets, group_by_person, occluded_prompts
 from ipa_lib.mini_celeba import redrawn, write_mini_celeba
+from ipa_lib.paths import sha256
 
 
 @pytest.fixture
@@ -106,3 +107,33 @@ def test_occluded_prompts_are_embedded_anew_and_nothing_else_is(tmp_path, base):
         prompt = sets.prompts[row][slot]
         seen = embed_pictures(base, redrawn(folder, [prompt], [hidden[row, slot]]))[0]
         torch.testing.assert_close(other.embeds[prompt], seen, atol=1e-5, rtol=0)
+
+
+def test_features_that_are_not_finite_name_the_picture(stored, base, monkeypatch):
+    table, odd = stored[0].iloc[:6], torch.zeros(6, 128)
+    odd[4, 7] = torch.nan
+    monkeypatch.setattr(features, "embed_pictures", lambda *args, **how: odd)
+    with pytest.raises(FloatingPointError, match=f"{table.path.iloc[4]}: its embeddings are not finite"):
+        features.compute_features(table, base)
+
+
+def test_what_was_encoded_before_a_crash_is_not_encoded_again(stored, base, base_folder, tmp_path, monkeypatch):
+    """The same bytes at the end; parts of other pictures are not taken, and none are left."""
+    table, source, encoded = stored[0].iloc[:9], Source(str(base_folder)), []
+
+    def encode(vae, pictures):
+        encoded.append(len(pictures))
+        if len(encoded) == 3:
+            raise KeyboardInterrupt
+        return encode_pictures(vae, pictures)
+
+    whole = features.cached_features(table, base, source, tmp_path / "whole", batch_size=2)
+    monkeypatch.setattr(features, "encode_pictures", encode)
+    with pytest.raises(KeyboardInterrupt):
+        features.cached_features(table, base, source, tmp_path / "cut", batch_size=2)
+    resumed = features.cached_features(table, base, source, tmp_path / "cut", batch_size=2)
+    assert encoded == [2, 2, 2, 2, 2, 1]  # the third batch twice
+    assert all(torch.equal(x, getattr(resumed, name)) for name, x in vars(whole).items())
+    digests = [sha256(tmp_path / name / "features.safetensors") for name in ("whole", "cut")]
+    assert digests[0] == digests[1] and sorted(path.name for path in (tmp_path / "cut").iterdir()) == [
+        "features.safetensors", "manifest.json"]

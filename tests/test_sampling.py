@@ -101,3 +101,14 @@ def test_every_step_is_yielded(models, stored):
     steps = list(sampling.denoise(models.unet, models.scheduler, x_T, stored[1].texts[:1], stored[1].empty, steps=5))
     assert len(steps) == 5
     assert decode_latents(models.vae, steps[-1]).shape == (1, 64, 64, 3)
+
+
+def test_latents_that_are_not_finite_name_step_and_sample(base, models, stored, sets):
+    """An adapter that overflows: what would be decoded to a black picture is no picture."""
+    adapter = MultiImageAdapter.from_unet(base.unet, base.image_encoder.config.projection_dim, 3)
+    with torch.no_grad():
+        adapter.projection.proj.weight.fill_(1e38)
+        adapter.projection.norm.weight.fill_(1e38)
+    person = sets.person[0]
+    with pytest.raises(FloatingPointError, match=f"from step 0 on, of person {person}, sample 0, λ = 1; lower"):
+        list(sampling.draw_sets(models, adapter, stored[1], sets, 2, [1.0], steps=2))

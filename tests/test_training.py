@@ -241,3 +241,32 @@ def test_weights_of_one_leave_the_loss_as_it_is(base, stored):
     )
     torch.testing.assert_close(plain, weighted)
     torch.testing.assert_close(plain / 2, half)
+
+
+def test_numbers_that_are_none_name_step_sample_and_state(base, unet, stored, tmp_path):
+    """A picture whose latents overflow stops the training at its first use; the state of before is as it was."""
+    table, features = stored
+    sets = LeaveOneOutSets(group_by_person(table, 4, "train"), 3, 4, steps=30, seed=0)
+    step, target = next((i, row) for i in range(6, 30) for row in sets[i]["target"].tolist()
+                        if not any(row in sets[j]["target"] for j in range(i)))
+    latents = features.latents.clone()
+    latents[target, 0, 0, 0] = float("inf")
+    checkpoint = training.Checkpoint(tmp_path / "adapter.state", {}, every=2)
+    stream = training.train_adapter(new_adapter(base), unet, base.scheduler, Features(**vars(features) | {
+        "latents": latents}), sets, [sets[0]], validate_every=99, checkpoint=checkpoint)
+    with pytest.raises(FloatingPointError) as error:
+        list(stream)
+    refs = sets[step]["refs"][sets[step]["target"].tolist().index(target)].tolist()
+    assert f"at step {step}, in 1 of its 4 sets, the first of target {target} and prompts {refs}" in str(error.value)
+    kept = step // 2 * 2
+    assert f"; the last good state, of step {kept}, is {checkpoint.path};" in str(error.value)
+    state = checkpoint.load()
+    assert len(state["records"]) == kept and all(x.isfinite().all() for x in state["tensors"])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(FloatingPointError, match="gradient is nan at step 0, of mine; lower lr"):
+        losses = iter([weight.abs().sqrt().sum()])
+        list(training.fit([weight], lambda step: losses, 3, 0.1, blame=lambda step: ", of mine"))
+    assert weight.item() == 0
