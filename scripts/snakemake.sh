@@ -8,7 +8,7 @@ if ! { mkdir -p .run .snakemake results && : >>.run/lock && [ -w .snakemake ] &&
     exit 1
 fi
 exec 9>.run/lock
-if command -v flock >/dev/null && ! flock -n 9; then
+if command -v flock >/dev/null && ! flock -w 10 9; then  # that long a killed run may take to die
     echo "another run is using this folder: wait for its end, or stop it" >&2
     exit 75
 fi
