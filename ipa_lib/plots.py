@@ -64,8 +64,8 @@ CEILINGS = {"real": "*", "reconstruction": "P"}  # markers
 REACH = 5  # times the span of the curves
 LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
-    "identity": "сходство личности (косинус)",
-    "copying": "сходство с ближайшей подсказкой (косинус)",
+    "identity": "сходство личности",
+    "copying": "сходство с ближайшей подсказкой",
     "text": "соответствие тексту, %",
     "fid": "FID",
     "kid": "KID",

@@ -49,7 +49,7 @@ FACTS = {  # what the text says of data and settings besides the table; labels o
     "train_steps": "шагов обучения адаптера",
     "batch_size": "размер пакета",
     "learning_rate": "скорость обучения",
-    "snr_gamma": "граница $\\gamma$ при выборе моментов $t$ обучения",
+    "snr_gamma": "граница $\\gamma$ при выборе шага $t$",
     "weight_decay": "коэффициент регуляризации AdamW",
     "drop": "вероятность отбрасывания условия",
     "diffusion_steps": "шагов диффузии $T$",
