@@ -126,7 +126,7 @@ def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
 def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, str]:
     """start/published, start/people, start/steps where adapters started from a published one, none where they were new.
 
-    start: as the adapters' files tell it; pretraining: notebook -> parameters of the profile that made the published one.
+    start: as the adapters' files tell it; pretraining: notebook -> parameters, of the profile that made the published.
     """
     if start in ("linear", "resampler"):
         return {}

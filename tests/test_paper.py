@@ -38,7 +38,8 @@ def measured(runs):
 def used_keys(text):
     """Keys of \\result{…}, of \\valued{…}, which also asks for the interval, and of \\englishvalued{…}."""
     valued = re.findall(r"\\valued\{([^#}]+)\}", text)
-    english = [f"{key}{end}/en" for key in re.findall(r"\\englishvalued\{([^#}]+)\}", text) for end in ("", "/interval")]
+    named = re.findall(r"\\englishvalued\{([^#}]+)\}", text)
+    english = [f"{key}{end}/en" for key in named for end in ("", "/interval")]
     return {*re.findall(r"\\result\{([^#}]+)\}", text), *valued, *(f"{key}/interval" for key in valued), *english}
 
 
