@@ -62,8 +62,9 @@ def words(text):
     """The words of a text without commands, keys, formulas and names of files."""
     text = re.sub(DRAWING + "|" + DISPLAYS + r"|\$[^$]*\$", " ", text, flags=re.S)
     text = re.sub(r"\\begin\{tabular\}.*|\[(?:tbp|!ht)\]|\\cmidrule\(\w+\)", " ", text)
-    text = re.sub(r"\\(cite|ref|eqref|label|result|valued|englishvalued|file|notebook|figurefile|loadtable|texttt"
-                  r"|bibliography\w*|begin|end|setlength)\*?(\[[^]]*\])?\{[^{}]*\}(\{[^{}]*\})?", " ", text)  # fmt: skip
+    command = (r"\\(cite|ref|eqref|label|result|valued|englishvalued|file|notebook|figurefile|loadtable|texttt"
+               r"|bibliography\w*|begin|end|setlength|captionsetup)\*?(\[[^]]*\])?")
+    text = re.sub(command + r"\{[^{}]*\}(\{[^{}]*\})?", " ", text)
     text = re.sub(r"\\[a-zA-Z]+\*?|\\.", " ", text)
     return re.findall(r"[^\W\d_]+(?:[-’'][^\W\d_]+)*", text)
 
