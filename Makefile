@@ -32,7 +32,10 @@ check: $(BASE)  ## is everything there that PROFILE=sd15 needs: models, data, ju
 paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the published tables (a minute)
 	@scripts/paper.sh full
 
-test: $(TEST) tex  ## the tests (20 minutes)
+arxiv: paper  ## the same as one archive of sources, which plain pdflatex compiles: paper/arxiv.tar.gz
+	@scripts/arxiv.sh paper
+
+test: $(TEST) tex spelling  ## the tests (20 minutes)
 	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
 lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
@@ -62,6 +65,9 @@ help:  ## this list
 tex:
 	@scripts/install_tex.sh
 
+spelling:
+	@scripts/install_tex.sh spelling
+
 $(VENV)/.ready: $(PINS)
 	@scripts/environment.sh $(VENV)
 	@touch $@
@@ -70,4 +76,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base check paper test lint lab bench env pins clean help tex
+.PHONY: publish report smoke base check paper arxiv test lint lab bench env pins clean help tex spelling

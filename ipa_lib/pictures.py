@@ -64,7 +64,7 @@ def worst_cases(
 
 @styled
 def failure_cases(
-    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.6
+    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.15
 ) -> Figure:
     """A column a case of `worst_cases`: sample with its score, target x_0, the N prompts on grey.
 

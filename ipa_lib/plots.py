@@ -64,8 +64,8 @@ CEILINGS = {"real": "*", "reconstruction": "P"}  # markers
 REACH = 5  # times the span of the curves
 LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
-    "identity": "сходство личности (косинус)",
-    "copying": "сходство с ближайшей подсказкой (косинус)",
+    "identity": "сходство личности",
+    "copying": "сходство с ближайшей подсказкой",
     "text": "соответствие тексту, %",
     "fid": "FID",
     "kid": "KID",
@@ -108,7 +108,7 @@ def _commit() -> str:
 @styled
 def identity_vs_lam(table: pd.DataFrame) -> Figure:
     """Identity similarity to held-out pictures over λ, with both ceilings and both floors."""
-    fig, ax = _panels(1, height=7.2)
+    fig, ax = _panels(1, height=5.4)
     _over_lam(ax, table, "identity")
     _references(ax, table, "identity", ("real", "reconstruction", "other"))
     _floor(ax, table, "identity")
@@ -118,7 +118,7 @@ def identity_vs_lam(table: pd.DataFrame) -> Figure:
 @styled
 def fid_vs_lam(table: pd.DataFrame) -> Figure:
     """KID and FID over λ; the title names the network behind the features and the number of samples."""
-    fig, axes = _panels(2, height=7.2)
+    fig, axes = _panels(2, height=5.2)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_lam(ax, table, metric)
         _references(ax, table, metric, ("real", "reconstruction"))
@@ -139,13 +139,14 @@ def text_vs_lam(table: pd.DataFrame) -> Figure:
 
 
 def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
+    """Without a legend, which would be larger than the curves: colours and lines are those of `fid_vs_lam`."""
     if not _measured(table, metric):
         return _nothing()
-    fig, ax = _panels(1, height=8.4, width=HALF)
+    fig, ax = _panels(1, height=4.6, width=HALF)
     _over_lam(ax, table, metric)
     _references(ax, table, metric, ("real", "reconstruction"))
     ax.set_title(_judged(table, metric))
-    return _with_legend(fig, columns=1)
+    return fig
 
 
 def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
@@ -173,7 +174,7 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
     Only the floors are drawn: at the scale of the ceilings the intervals could not be read.
     """
     lams = list(dict.fromkeys(lams))
-    fig, axes = _panels(len(lams), height=7.0, sharey=True)
+    fig, axes = _panels(len(lams), height=5.2, sharey=True)
     for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
         _over_n(ax, table, "identity", lam)
         _references(ax, table, "identity", ("other",))
@@ -186,7 +187,7 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
 @styled
 def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
     """KID and FID over the number of prompts at one λ."""
-    fig, axes = _panels(2, height=6.6)
+    fig, axes = _panels(2, height=5.2)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_n(ax, table, metric, lam)
         _references(ax, table, metric, ("real", "reconstruction"))
@@ -239,7 +240,7 @@ def _points(
 def identity_of_adapters(table: pd.DataFrame) -> Figure:
     """Identity of every adapter at its largest N and λ = 1, a row a variant, with both floors; every seed a dot."""
     found = variants.find_variants(table)
-    fig, ax = _panels(1, height=2.6 + 0.5 * len(found))
+    fig, ax = _panels(1, height=2.0 + 0.42 * len(found))
     rows = _scaled(at_lam(_samples(table, "identity"), 1.0), "identity")
     for place, v in enumerate(found):
         n = v.n_refs[-1]
@@ -272,7 +273,7 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     panels = [draw for draw, rows in ((_occlusion_over_n, frame), (_occlusion_of_merges, merges)) if len(rows)]
     if not panels:
         return _nothing()
-    fig, axes = _panels(len(panels), height=7.0, width=WIDTH if len(panels) > 1 else HALF)
+    fig, axes = _panels(len(panels), height=5.6, width=WIDTH if len(panels) > 1 else HALF)
     for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
         draw(ax, frame if draw is _occlusion_over_n else merges)
     return _with_legend(fig, columns=3 if len(panels) > 1 else 1)
@@ -316,7 +317,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     at its scale they could not be read.
     """
     frame, metrics = ablations.tradeoff(table, scores), _measured(table, "kid", "text")
-    fig, axes = _panels(len(metrics), height=7.6)
+    fig, axes = _panels(len(metrics), height=5.6)
     for ax, metric in zip(np.atleast_1d(axes), metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for n, rows in mean.groupby("n_refs"):
@@ -361,7 +362,7 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if frame.empty:
         return _nothing()
     metrics = _measured(table, "identity", "kid", "text")
-    fig, axes = _panels(len(metrics), height=6.4)
+    fig, axes = _panels(len(metrics), height=5.4)
     n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
     for ax, metric in zip(axes, metrics, strict=True):
@@ -382,7 +383,7 @@ def copying_vs_identity(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if frame.empty:
         return _nothing()
     counts = sorted(frame["n_refs"].unique())
-    fig, axes = _panels(len(counts), height=7.0, width=WIDTH if len(counts) > 1 else HALF, sharey=True)
+    fig, axes = _panels(len(counts), height=5.2, width=WIDTH if len(counts) > 1 else HALF, sharey=True)
     for ax, n in zip(np.atleast_1d(axes), counts, strict=True):
         _copying_at(ax, frame[frame["n_refs"] == n])
         ax.set_title(f"$N = {n}$")
@@ -407,7 +408,7 @@ def _copying_at(ax: Axes, rows: pd.DataFrame) -> None:
 def fid_vs_count(counts: pd.DataFrame) -> Figure:
     """FID and KID over the number of samples, the whole set a larger marker; counts: columns metric (fid, kid), count,
     value, low, high."""
-    fig, axes = _panels(2, height=6.6)
+    fig, axes = _panels(2, height=4.8)
     for ax, metric in zip(axes, ("fid", "kid"), strict=True):
         rows = _rows(counts, metric).sort_values("count")
         ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть образцов", **STYLES[0])
@@ -461,7 +462,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
     chosen = set(main) & set(logs) or {name for name in logs if _unseeded(name) == first}
     named = [name for name in logs if name in chosen or len(logs) <= LEGIBLE]
     others = {_unseeded(name): name for name in reversed(logs) if _unseeded(name) not in map(_unseeded, named)}
-    fig, axes = _panels(2, height=6.2)
+    fig, axes = _panels(2, height=4.8)
     tones = sns.color_palette("cividis", len(named))
     for name, tone, style in zip(named, tones, cycle(STYLES)):  # noqa: B905 styles repeat
         _training_curve(axes, logs[name], window, color=tone, label=name, **style)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from . import ablations
 from .ablations import SCALES
-from .paths import PUBLISHED, atomic
+from .paths import PUBLISHED, atomic, results_dir
 from .variants import MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual
 
 DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "share": 1, "is": 2}  # else: _decimals
@@ -26,6 +26,9 @@ TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
 SLOT_NAMES = {"own": "свои", "shared": "общие"}
 TARGET_NAMES = {"left_out": "отложена", "shown": "среди подсказок"}
+VERDICTS = {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}
+IN_ENGLISH = {"выше, чем": "higher than", "ниже, чем": "lower than", VERDICTS[0]: "not significantly different from"}
+ABSTRACT = ("main/nmax/lam1/identity", "floor/identity", "verdict/gain", "verdict/n")  # what the English abstract says
 FACTS = {  # what the text says of data and settings besides the table; labels of tables/profile.tex
     "people_train": "людей в обучающей части",
     "people_val": "людей в проверочной части",
@@ -46,7 +49,7 @@ FACTS = {  # what the text says of data and settings besides the table; labels o
     "train_steps": "шагов обучения адаптера",
     "batch_size": "размер пакета",
     "learning_rate": "скорость обучения",
-    "snr_gamma": "граница $\\gamma$ при выборе моментов $t$ обучения",
+    "snr_gamma": "граница $\\gamma$ при выборе шага $t$",
     "weight_decay": "коэффициент регуляризации AdamW",
     "drop": "вероятность отбрасывания условия",
     "diffusion_steps": "шагов диффузии $T$",
@@ -69,6 +72,7 @@ def numbers(
 ) -> dict[str, str]:
     """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; answers: `ablations.answers`.
 
+    Those of a start from published weights: `start_numbers`; of photographs: `of_photographs`.
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
@@ -91,22 +95,60 @@ def numbers(
         where it is not the usual one what it has more: guidance/best-identity|best-text/identity|text/difference
     (g) shown/n<N>/identity|copying|excess, of the target left out shown/n<N>/left-out/…, and
         shown/n<N>/identity|copying|excess/difference; shown/n, the largest N at which both were judged
-    n<N> is also nmin and nmax, the smallest and the largest N of the question.
+    n<N> is also nmin and nmax, the smallest and the largest N of the question. Those of `ABSTRACT` also in English,
+    <key>/en, and so are their intervals.
     Raises ValueError: a missing fact, no adapter in the table, a grid without λ = 0 or λ = 1.
     """
     missing = [name for name in FACTS if name not in facts]
     if missing:
         raise ValueError(f"facts: {missing[0]!r} is missing; expected a value for each of {', '.join(FACTS)}")
+    values = {
+        **_runs(usual(table)),
+        **_usual_numbers(table, scores),
+        **_questions(answers, roles(table)["main"]),
+        **{f"fact/{name}": _fact(value) for name, value in facts.items()},
+    }
+    return values | _english(values)
+
+
+def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
+    """The keys of usual cells under real/, with real/grid/profile, and the rows of tables/real.tex, of a profile of
+    photographs: its own tables or the published ones. Nothing where there are none, and then the paper says nothing."""
+    folders = [results_dir(profile), results_dir("published") / profile] if profile else []
+    folder = next((folder for folder in folders if (folder / "table.csv").is_file()), None)
+    if folder is None:
+        return {}, []
+    table, scores = (pd.read_csv(folder / name) for name in ("table.csv", "scores.csv"))
+    named = {f"real/{key}": value for key, value in _usual_numbers(table, scores).items()}
+    return named | {"real/grid/profile": tex(profile)}, main_results(table)
+
+
+def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, str]:
+    """start/published, start/people, start/steps where adapters started from a published one, none where they were new.
+
+    start: as the adapters' files tell it; pretraining: notebook -> parameters, of the profile that made the published.
+    """
+    if start in ("linear", "resampler"):
+        return {}
+    settings = {"people": pretraining["01_prepare_data"]["people"], "steps": pretraining["04_train_adapter"]["steps"]}
+    return {"start/published": tex(Path(start.split()[0]).name)} | {f"start/{k}": _fact(v) for k, v in settings.items()}
+
+
+def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
     found, plain = roles(table), usual(table)
     return {
-        **_runs(plain),
         **_roles(plain, found),
         **_references(plain, found["main"]),
         **_contrasts(plain, usual(scores), found),
         **_grid(plain, usual(scores), found),
-        **_questions(answers, found["main"]),
-        **{f"fact/{name}": _fact(value) for name, value in facts.items()},
     }
+
+
+def _english(values: Mapping[str, str]) -> dict[str, str]:
+    """<key>/en: a decimal point, a comma between the ends of an interval, English words for a verdict."""
+    keys = [key for name in ABSTRACT for key in (name, f"{name}/interval") if key in values]
+    pointed = {key: values[key].replace("{,}", ".").replace(";", ",") for key in keys}
+    return {f"{key}/en": IN_ENGLISH.get(value, value) for key, value in pointed.items()}
 
 
 def write_numbers(values: Mapping[str, str], path: str | Path) -> Path:
@@ -389,7 +431,7 @@ def _unpaired_verdicts(table: pd.DataFrame, main: Variant) -> dict[str, str]:
 
 def verdict(low: float, high: float) -> str:
     """Words for a difference by its interval: «… при N = 4 {verdict} при N = 1» is a sentence with each."""
-    return {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}[_sign(low, high)]
+    return VERDICTS[_sign(low, high)]
 
 
 def _sign(low: float, high: float) -> int:

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# TeX for paper/main.tex, where apt and the rights are there. Where not: one line, and the build goes on without.
+# install_tex.sh [spelling]: TeX for paper/main.tex, or hunspell for its proof-reading, where apt and the rights are there.
+# Where not: one line, and the build goes on without; without hunspell one test is skipped.
 set -u
 cd "$(dirname "$0")/.." || exit 0
 . scripts/lib.sh
 
+# shellcheck disable=SC2086  # lists
+if [ "${1-}" = spelling ]; then
+    command -v hunspell >/dev/null || apt_install $spelling_packages || true
+    exit 0
+fi
 tex_tool >/dev/null && exit 0
-echo "installing TeX (100 MB, about two minutes)" >&2
+echo "installing TeX (115 MB, about two minutes)" >&2
 # shellcheck disable=SC2086  # a list
 apt_install $tex_packages
 tex_tool >/dev/null || tex_missing >&2

@@ -11,11 +11,12 @@ apt_install() {
     "${get[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1
 }
 
-tex_packages="latexmk texlive-latex-recommended texlive-lang-cyrillic texlive-fonts-recommended cm-super"
+tex_packages="latexmk texlive-latex-recommended texlive-pictures texlive-lang-cyrillic texlive-fonts-recommended cm-super"
+spelling_packages="hunspell hunspell-ru hunspell-en-us" # for the proof-reading among the tests
 
 # The program that can typeset Russian: latexmk with TeX Live's Cyrillic fonts, else Tectonic (conda); 1 without.
 tex_tool() {
-    if command -v latexmk >/dev/null && kpsewhich t2acmr.fd sfrm1000.pfb microtype.sty >/dev/null 2>&1; then
+    if command -v latexmk >/dev/null && kpsewhich t2acmr.fd sfrm1000.pfb microtype.sty tikz.sty >/dev/null 2>&1; then
         echo latexmk
     else
         command -v tectonic

@@ -141,7 +141,7 @@ def within(fig):
 @pytest.mark.parametrize("stem", OVER_LAM)
 def test_of_many_adapters_the_main_one_alone_is_shown_over_lam(stem, full):
     fig = getattr(plots, stem)(full[0])
-    named = [label for label in labels(fig) if label.startswith("$N")]
+    named = [label for label in fig.axes[0].get_legend_handles_labels()[1] if label.startswith("$N")]
     assert named == [rf"$N = {n}$: среднее, обучен на $n \leq 8$" for n in (1, 2, 4, 8)]
     assert within(fig)
     for ax in fig.axes:
