@@ -119,12 +119,14 @@ def test_a_protected_folder_is_one_line(disk, tmp_path, capsys):
 
 @pytest.fixture
 def repository(disk, tmp_path):
-    """A workflow of one notebook that takes a while and writes its result in two halves; results/ is the disk."""
+    """A workflow of one notebook that writes its result in two halves, the second at a word; results/ is the disk."""
     for name in ("scripts", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "results").symlink_to("disk")
-    notebook(tmp_path / "notebooks", "import time\nfrom ipa_lib.paths import atomic",
-             "with atomic('../results/out.txt') as file:\n    file.write_text('half')\n    time.sleep(2)\n"
+    notebook(tmp_path / "notebooks", "import time\nfrom pathlib import Path\nfrom ipa_lib.paths import atomic",
+             "end = time.monotonic() + 60  # should the word never come",
+             "with atomic('../results/out.txt') as file:\n    file.write_text('half')\n"
+             "    while not Path('../go').exists() and time.monotonic() < end:\n        time.sleep(0.05)\n"
              "    file.write_text('whole')")
     (tmp_path / "Snakefile").write_text(
         f'rule all:\n    output: "results/out.txt"\n    log: nb="results/slow.ipynb"\n'
@@ -153,6 +155,7 @@ def test_a_killed_workflow_starts_again_with_the_same_command(repository, whom):
         for process in family if whom == "all processes" else family[:2]:  # the script and Snakemake
             process.send_signal(signal.SIGKILL)
     assert not (folder / "results/out.txt").exists()
+    (folder / "go").touch()
     again = subprocess.run(command, **how)
     assert again.returncode == 0, again.stderr
     assert (folder / "results/out.txt").read_text() == "whole"
