@@ -16,7 +16,7 @@ TEST := $(VENV)/.ready-test
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 endif
 
-report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (15 minutes); PROFILE=full is the preprint's own (hours)
+report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (20 minutes); PROFILE=full is the preprint's own (2 hours)
 	@scripts/report.sh $(PROFILE)
 
 smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 minutes)
@@ -44,7 +44,7 @@ lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebook
 lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
 	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-bench: $(TEST)  ## measure the time and the memory that the README states
+bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base and encoder can do
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
 
 publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full to results/published, which is tracked

@@ -25,6 +25,8 @@ SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
 STARTS = [START] if (paths.ROOT / START).is_file() else []
 
+READOUT = [file for file in ("results/bench/encoder_readout.csv",) if (paths.ROOT / file).is_file()]
+
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")
 
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
@@ -214,7 +216,7 @@ rule show_samples:
 
 
 rule numbers:
-    input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/14_write_paper.ipynb",
+    input: rules.table.output, rules.slots.output, rules.facts.output, READOUT, nb="notebooks/14_write_paper.ipynb",
            lib=lib("report", "ablations", "variants", "intervals")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"

@@ -72,7 +72,8 @@ def numbers(
 ) -> dict[str, str]:
     """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; answers: `ablations.answers`.
 
-    Those of a start from published weights: `start_numbers`; of photographs: `of_photographs`.
+    Those of a start from published weights: `start_numbers`; of photographs: `of_photographs`; of what is left of
+    identity in the image embeddings: `readout_numbers`.
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
@@ -132,6 +133,18 @@ def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, s
         return {}
     settings = {"people": pretraining["01_prepare_data"]["people"], "steps": pretraining["04_train_adapter"]["steps"]}
     return {"start/published": tex(Path(start.split()[0]).name)} | {f"start/{k}": _fact(v) for k, v in settings.items()}
+
+
+def readout_numbers(file: str | Path) -> dict[str, str]:
+    """readout/n<N>/linear|hidden|judge, as differences are given, readout/people; none without `file`, the table of
+    benchmarks/encoder_readout.py: identity that can be read off the image embeddings of N prompts."""
+    if not Path(file).is_file():
+        return {}
+    rows = pd.read_csv(file).query("metric == 'identity'")
+    keys = [_keys(f"readout/n{row.n_refs}/{row.read_out}", "identity", row.value, row.low, row.high)
+            for row in rows.itertuples()]
+    return {key: value for found in keys for key, value in found.items()} | {
+        "readout/people": _fact(rows["count"].max())}
 
 
 def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
@@ -378,8 +391,9 @@ def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Va
         "gain-nmin": (at(main, n_min, 1), at(main, n_min, 0)),
         "gain-best": (at(main, n_max, best), at(main, n_max, 0)),
         "n": (at(main, n_max, 1), at(main, n_min, 1)),
-        "n-best": (at(main, n_max, best), at(main, n_min, best)),
     }
+    if best != 1:
+        pairs["n-best"] = (at(main, n_max, best), at(main, n_min, best))
     if "text" in set(table["metric"]):
         pairs["text"] = (at(main, n_max, 1, "text"), at(main, n_max, 0, "text"))
     if "alt" in found:
@@ -435,8 +449,8 @@ def verdict(low: float, high: float) -> str:
 
 
 def _sign(low: float, high: float) -> int:
-    """Of a difference by its interval: 1, −1, or 0 where zero lies in it."""
-    return int(low > 0) - int(high < 0)
+    """Of a difference by its interval as it is printed, of three decimals: 1, −1, or 0 where zero lies in it."""
+    return int(round(low, 3) > 0) - int(round(high, 3) < 0)
 
 
 # ---- questions ---------------------------------------------------------------------------------------------

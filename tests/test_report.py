@@ -311,3 +311,14 @@ def test_parts_are_gathered_in_their_order(tmp_path, scores):
         rows.to_csv(part, index=False)
     whole = pd.read_csv(report.gather(parts, tmp_path / "scores.csv"))
     pd.testing.assert_frame_equal(whole, scores[:9], check_exact=False)
+
+
+def test_what_is_read_off_the_embeddings_has_keys_with_intervals(tmp_path):
+    file = tmp_path / "readout.csv"
+    rows = [("linear", 4, "identity", 0.7228, 0.71, 0.735, 150), ("linear", 4, "top1", 0.82, 0.76, 0.88, 150)]
+    columns = ["read_out", "n_refs", "metric", "value", "low", "high", "count"]
+    pd.DataFrame(rows, columns=columns).to_csv(file, index=False)
+    found = report.readout_numbers(file)
+    assert found["readout/n4/linear"] == "0{,}723" and found["readout/n4/linear/interval"] == "[0{,}710;~0{,}735]"
+    assert found["readout/people"] == "150" and len(found) == 5
+    assert report.readout_numbers(tmp_path / "none.csv") == {}
