@@ -171,14 +171,12 @@ def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
 def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> Figure:
     """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one).
 
-    Only the floors are drawn: at the scale of the ceilings the intervals could not be read.
+    Without floors and ceilings, at whose scale the differences could not be seen: `identity_vs_lam` has these.
     """
     lams = list(dict.fromkeys(lams))
     fig, axes = _panels(len(lams), height=5.2, sharey=True)
     for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
         _over_n(ax, table, "identity", lam)
-        _references(ax, table, "identity", ("other",))
-        _floor(ax, table, "identity")
         ax.set_title(rf"$\lambda = {tex_number(lam)}$")
         ax.label_outer()
     return _with_legend(fig, columns=3)
