@@ -209,11 +209,6 @@ def peak_memory() -> int:
 # --- logs: one JSON object a line ---
 
 
-def append_log(path: Path, **values: object) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
-
-
 def read_log(path: Path) -> list[dict]:
     """The lines of a log; a last line that was cut off by a crash is left out."""
     lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
