@@ -16,7 +16,7 @@ TEST := $(VENV)/.ready-test
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 endif
 
-report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (20 minutes); PROFILE=full is the preprint's own (2 hours)
+report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (15 minutes); PROFILE=full is the preprint's own (2 hours)
 	@scripts/report.sh $(PROFILE)
 
 smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 minutes)
