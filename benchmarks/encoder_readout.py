@@ -2,8 +2,9 @@
 
 A read-out learns, on training people, to turn one embedding into the identity judge's mean vector of that person: a
 linear one, and one with a hidden layer. The mean of what it says of N prompts is scored like a sample, against held-out
-pictures. What a read-out does not find, no adapter of that capacity can pass on; beside it the judge's own vectors of
-the same prompts. Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone). Writes
+pictures; beside it the judge's own vectors of the same prompts. What a read-out finds is there for an adapter to use;
+it is no bound of what an adapter, which is not linear, can find, and a mean of vectors is smoother than a picture's.
+Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone). Writes
 results/bench/encoder_readout.csv with 95 % intervals, bootstrapped over people.
 """
 import numpy as np

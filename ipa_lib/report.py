@@ -449,8 +449,8 @@ def verdict(low: float, high: float) -> str:
 
 
 def _sign(low: float, high: float) -> int:
-    """Of a difference by its interval as it is printed, of three decimals: 1, −1, or 0 where zero lies in it."""
-    return int(round(low, 3) > 0) - int(round(high, 3) < 0)
+    """Of a difference by its interval: 1, −1, or 0 where zero lies in it."""
+    return int(low > 0) - int(high < 0)
 
 
 # ---- questions ---------------------------------------------------------------------------------------------
