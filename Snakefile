@@ -13,11 +13,12 @@ RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relati
 ONE = shlex.quote(sys.executable)
 RUN = f"{ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"
 TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
-MINI_BASE = [f"models/mini/{part}" for part in (
-    "model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
-    "text_encoder/model.safetensors", "image_encoder/model.safetensors")]
+PARTS = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
+         "text_encoder/model.safetensors", "image_encoder/model.safetensors")
 MINI_JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
-BASE = [] if "base" in PROFILE.values("03_cache_features") else MINI_BASE  # another base: 03 looks at its files
+OWN_BASE = PROFILE.values("02_train_base").get("publish")  # of a profile that trains its own
+USED_BASE = PROFILE.settings("03_cache_features")["base"]
+BASE = [f"{USED_BASE}/{part}" for part in PARTS] if USED_BASE in ("models/mini", OWN_BASE) else []  # else 03 looks
 SPEC = PROFILE.values("06_evaluate").get("judged_by", "models/mini")
 JUDGES = [SPEC] if SPEC.endswith((".yaml", ".yml", ".json")) else MINI_JUDGES
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
@@ -242,10 +243,12 @@ rule paper:
 
 
 rule base:
-    input: rules.data.output, nb="notebooks/02_train_base.ipynb"
+    input: rules.data.output, nb="notebooks/02_train_base.ipynb", lib=lib("mini_base", "descriptions") if OWN_BASE else []
+    output: [f"{OWN_BASE}/{part}" for part in PARTS] if OWN_BASE else []  # models/mini is tracked: only `make base` makes it
     log: nb=f"{RESULTS}/02_train_base.ipynb"
     params: flags=flags("02_train_base")
     threads: 2
+    resources: gpu=1
     shell: RUN
 
 

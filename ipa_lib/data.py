@@ -57,6 +57,29 @@ def with_validation(pictures: pd.DataFrame, share: float = 0.1, seed: int = 0) -
     return pictures.assign(split=pictures["split"].mask(pictures["person"].isin(chosen), "val"))
 
 
+def for_training(everyone: pd.DataFrame, taking_part: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `everyone` that a base may learn from: training people, whom `taking_part` has in no other split.
+
+    everyone: all that a reader found, also people with few pictures; taking_part: the table of the experiment.
+    """
+    reserved = taking_part.loc[taking_part["split"] != "train", "person"]
+    kept = (everyone["split"] == "train") & ~everyone["person"].isin(reserved)
+    return everyone[kept].reset_index(drop=True)
+
+
+def set_apart(pictures: pd.DataFrame, people: int, taking_part: pd.DataFrame, seed: int = 0,
+              ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(the rest, the pictures of `people` persons drawn at random from those who are not among `taking_part`).
+
+    ValueError where there are not so many.
+    """
+    others = np.setdiff1d(pictures["person"], taking_part["person"])
+    if len(others) < people:
+        raise ValueError(f"judge_people: {people} were asked for, and {len(others)} take no part in the experiment")
+    apart = pictures["person"].isin(np.random.default_rng(seed).permutation(others)[:people])
+    return pictures[~apart].reset_index(drop=True), pictures[apart].reset_index(drop=True)
+
+
 def write_table(pictures: pd.DataFrame, path: str | Path) -> None:
     """Store the table."""
     relative = [_short(one) for one in pictures["path"]]

@@ -1,4 +1,4 @@
-"""What a drawn portrait shows, in words: the long captions that the mini base learns from. No torch.
+"""The captions that a base learns from, several of each picture; of a drawn portrait all that it shows. No torch.
 
 A base that is worth freezing has words for more than the forty attributes of CelebA: skin, cut, shape of the face,
 light, background. Experiments use the short sentence of `captions`, which every long caption begins with.
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from .mini_celeba import SHOWN_UNDER_A_HAT, Identity, Nuisance, drawn_factors
+from .captions import STYLES, captions
+from .celeba import read_celeba
+from .mini_celeba import SHOWN_UNDER_A_HAT, Identity, Nuisance, drawn_factors, is_drawn
 
 Colour = tuple[int, int, int]
 COLOURS = {
@@ -100,6 +103,19 @@ def _thirds(factors: Identity | Nuisance, table: dict[str, tuple[str, str, float
 def _third(value: float, low_phrase: str, high_phrase: str, low: float, high: float) -> list[str]:
     share = (value - low) / (high - low)
     return [low_phrase] if share < 1 / 3 else [high_phrase] if share > 2 / 3 else []
+
+
+def versions(pictures: pd.DataFrame, folder: str | Path, seed: int = 0) -> np.ndarray:
+    """Captions [V,M] of rows of a table of `folder`: the short ones, and others that say more.
+
+    Three of `lengthen` where the folder was drawn, else those of every style of `captions`.
+    """
+    if not is_drawn(folder):
+        return np.array([captions(pictures, style) for style in STYLES])
+    everyone, rng = read_celeba(folder), np.random.default_rng(seed)
+    short = captions(everyone)
+    all_of_them = np.array([short, *(lengthen(short, folder, rng) for _ in range(3))])
+    return all_of_them[:, pd.Index(everyone["file"]).get_indexer(pictures["file"])]
 
 
 def lengthen(short: Sequence[str], folder: str | Path, rng: np.random.Generator) -> list[str]:

@@ -54,6 +54,7 @@ class Reference:
     clip_held_out: Mapping[int, np.ndarray] | None = None  # person -> CLIP embeddings [H, C]
     captions: np.ndarray | None = None  # [S, C] CLIP embeddings of the samples' captions
     clip_judge: str = ""
+    text_judge: str = "mini attribute judge"  # attributes or CLIP
 
 
 def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int) -> Reference:
@@ -77,7 +78,7 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | 
         None if seen.attribute_logits is None else mentioned(target),
         held_out, seen.features, person, judges.identity_name, judges.attribute_name,
         None if seen.clip is None else {one: seen.clip[person == one] for one in files},
-        judges.read(captions(target)), judges.clip_name)
+        judges.read(captions(target)), judges.clip_name, judges.text_name)
 
 
 def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int) -> Judged:
@@ -291,8 +292,7 @@ def _set_rows(judged: Judged, reference: Reference, resamples: int) -> dict[str,
 
 
 def _row(keys: dict, reference: Reference, metric: str, interval: intervals.Interval, count: int) -> dict:
-    judge = reference.identity_judge if metric in BY_IDENTITY else reference.attribute_judge
-    if metric in BY_CLIP or (metric == "text" and reference.wanted is None):
-        judge = reference.clip_judge
+    judges = dict.fromkeys(BY_IDENTITY, reference.identity_judge) | dict.fromkeys(BY_CLIP, reference.clip_judge)
+    judge = (judges | {"text": reference.text_judge}).get(metric, reference.attribute_judge)
     numbers = dict(zip(("value", "low", "high"), interval, strict=True))
     return {**keys, "metric": metric, **numbers, "count": count, "judge": judge}

@@ -2,7 +2,7 @@
 
 An identity judge gives unit vectors; an attribute judge gives the features of FID and KID, the classes of IS and one
 logit for each attribute that a caption can mention. Photographs have judges of their own (`photo_judges`), with CLIP
-in place of the attributes. S pictures, D, F, K, A, C the widths of what is said about each.
+beside the attributes or in their place. S pictures, D, F, K, A, C the widths of what is said about each.
 """
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +42,7 @@ class Judges:
     attribute_net: RegNetForImageClassification
     identity_name: str = "mini identity judge"
     attribute_name: str = "mini attribute judge"
+    text_name: str = "mini attribute judge"
     clip_name: str = ""
 
     @torch.no_grad()
@@ -63,27 +64,41 @@ class Judges:
     def _look(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         identity = F.normalize(self.identity_net(x).logits, dim=-1)                                 # [B,D]
         features = self.attribute_net.regnet(x).pooler_output.flatten(1)                            # [B,F]
-        kinds, attributes = self.attribute_net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)
-        return identity, features, kinds, attributes * torch.tensor(POLARITY, device=x.device)
+        return identity, features, *told(self.attribute_net, features)
+
+
+def told(attribute_net: RegNetForImageClassification, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class logits [B,K] and attribute logits [B,A], as in `Judged`, of the judge's pooled features [B,F]."""
+    kinds, attributes = attribute_net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)
+    return kinds, attributes * torch.tensor(POLARITY, device=features.device)
 
 
 @dataclass(frozen=True)
 class PhotoJudges:
-    """Networks for photographs, see `photo_judges`. None of them judges attributes: there is no text agreement."""
+    """Networks for photographs, see `photo_judges`. Text agreement is the attribute net's matter, else CLIP's."""
     identity: Callable[[np.ndarray], np.ndarray]  # uint8 [S,H,W,3] → [S,D]
     features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # → [S,F], [S,K]
     clip: Clip | None
     misses_faces: bool  # then what is judged says which pictures show a face
     identity_name: str
-    attribute_name: str
+    attribute_name: str  # of the network of the features
     clip_name: str = ""
+    attribute_net: RegNetForImageClassification | None = None
+    text_name: str = ""  # of the network that says whether a sample follows its caption
 
     def look(self, pictures: np.ndarray) -> Judged:
         """All judges on uint8 pictures [S,H,W,3]."""
         identity = self.identify(pictures)
         clip = None if self.clip is None else self.clip.look(pictures)
         faces = np.isfinite(identity).all(1) if self.misses_faces else None
-        return Judged(identity, *self.features(pictures), None, clip, faces)
+        return Judged(identity, *self.features(pictures), self._attributes(pictures), clip, faces)
+
+    @torch.no_grad()
+    def _attributes(self, pictures: np.ndarray) -> np.ndarray | None:
+        if (net := self.attribute_net) is None:
+            return None
+        parts = [told(net, net.regnet(x.to(net.device)).pooler_output.flatten(1))[1] for x in as_batches(pictures)]
+        return torch.cat(parts).cpu().numpy()
 
     def identify(self, pictures: np.ndarray) -> np.ndarray:
         """Identity embeddings [S,D] alone, NaN without a face. ValueError where the judge gives something else."""
@@ -106,13 +121,14 @@ def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges 
     """
     if Path(spec).suffix in (".yaml", ".yml", ".json"):
         return _load_photo_judges(Path(spec), device)
-    nets = []
-    for part in ("identity_judge", "attribute_judge"):
-        if not (Path(spec) / part / "config.json").is_file():
-            raise FileNotFoundError(f"{Path(spec) / part}: no judge here; `make base` trains one")
-        net = RegNetForImageClassification.from_pretrained(Path(spec) / part, dtype=torch.float32, use_safetensors=True)
-        nets.append(net.eval().to(device))
-    return Judges(*nets)
+    return Judges(*(_load_net(Path(spec) / part, device) for part in ("identity_judge", "attribute_judge")))
+
+
+def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassification:
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: no judge here; `make base` trains one")
+    net = RegNetForImageClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    return net.eval().to(device)
 
 
 def _load_photo_judges(path: Path, device: torch.device | str) -> PhotoJudges:
@@ -123,8 +139,10 @@ def _load_photo_judges(path: Path, device: torch.device | str) -> PhotoJudges:
         clip = photo_judges.load_clip(spec["text"], folder, device) if "text" in spec else None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return PhotoJudges(identity, features, clip, misses_faces, identity_name, features_name,
-                       "" if clip is None else clip.name)
+    attributes, clip_name = spec.get("attributes"), "" if clip is None else clip.name
+    net = _load_net(folder / attributes, device) if attributes else None
+    return PhotoJudges(identity, features, clip, misses_faces, identity_name, features_name, clip_name, net,
+                       Path(attributes).name.replace("_", " ") if attributes else clip_name)
 
 
 def as_batches(pictures: np.ndarray, size: int = 256) -> Iterator[torch.Tensor]:

@@ -45,21 +45,21 @@ VAE_LOSS = {"kl_weight": 1e-6, "edge_weight": 1.0, "perceptual_weight": 0.4}
 
 # --- the networks -------------------------------------------------------------------------------------------------
 
-def new_vae() -> AutoencoderKL:
+def new_vae(widths: Sequence[int] = (24, 48, 96)) -> AutoencoderKL:
     """Autoencoder, 64 × 64 × 3 to 16 × 16 × 4; its posterior starts narrow, or the decoder would see noise alone."""
     vae = AutoencoderKL(
-        block_out_channels=(24, 48, 96), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
+        block_out_channels=tuple(widths), layers_per_block=1, latent_channels=LATENT_CHANNELS, norm_num_groups=8,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, sample_size=SIZE)
     torch.nn.init.constant_(vae.quant_conv.bias[LATENT_CHANNELS:], -6)  # the logarithm of the variance
     return vae
 
 
-def new_unet() -> UNet2DConditionModel:
+def new_unet(widths: Sequence[int] = (40, 80, 128)) -> UNet2DConditionModel:
     """U-Net over 16 × 16 latents, with cross-attention at 8 × 8 and 4 × 4: seven layers for the adapter."""
     attentive_down, attentive_up = ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2
     return UNet2DConditionModel(
         sample_size=SIZE // 4, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
-        block_out_channels=(40, 80, 128), norm_num_groups=8, down_block_types=("DownBlock2D", *attentive_down),
+        block_out_channels=tuple(widths), norm_num_groups=8, down_block_types=("DownBlock2D", *attentive_down),
         up_block_types=(*attentive_up, "UpBlock2D"), cross_attention_dim=TEXT_WIDTH, attention_head_dim=4)
 
 
@@ -152,7 +152,7 @@ def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torc
              kl_weight: float, edge_weight: float, perceptual_weight: float) -> torch.Tensor:
     """Absolute error of pixels and of edges, perceptual error, and a small KL term for latents near unit scale."""
     posterior = vae.encode(x).latent_dist
-    noise = torch.randn(posterior.mean.shape, generator=generator)
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
     decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()                     # [B,3,H,W]
     edge_error = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(x), strict=True))
     return (F.l1_loss(decoded, x) + edge_weight * edge_error + perceptual_weight * perceptual_error(encoder, decoded, x)
@@ -163,7 +163,7 @@ def vae_loss(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, x: torc
 def contrastive_loss(z: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
     """Pulls embeddings `z` [B,D] of one label together and others apart; `labels` [B] must each occur twice or more."""
     z = F.normalize(z.float(), dim=-1)
-    itself = torch.eye(len(z), dtype=torch.bool)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     similarity = (z @ z.T / temperature).masked_fill(itself, float("-inf"))                         # [B,B]
     log_p = similarity.log_softmax(dim=-1).masked_fill(itself, 0)
     same = (labels[:, None] == labels) & ~itself
@@ -204,13 +204,15 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
 
     The frozen image `encoder` says what matters in a picture beside its pixels.
     """
-    encoder.eval().requires_grad_(False)
+    device = vae.device
+    encoder.eval().requires_grad_(False).to(device)
 
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
-        with half_precision():
-            loss = vae_loss(vae, encoder, to_input(pictures[rows], generator), generator, **VAE_LOSS)
+        x = to_input(pictures[rows], generator).to(device)
+        with half_precision(device):
+            loss = vae_loss(vae, encoder, x, generator, **VAE_LOSS)
         yield loss
 
     yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, checkpoint=checkpoint)
@@ -220,7 +222,7 @@ def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictur
 @torch.no_grad()
 def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
     """One over the deviation of the latents, Stable Diffusion's `scaling_factor`."""
-    return round(1 / vae.encode(to_input(pictures)).latent_dist.mode().std().item(), 4)
+    return round(1 / vae.encode(to_input(pictures).to(vae.device)).latent_dist.mode().std().item(), 4)
 
 
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
@@ -231,14 +233,18 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
     that must read them off the embedding too, so that it also carries what the caption says.
     """
+    device = next(modules[0].parameters()).device
+
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         picked, labels = identity_batch(rows, people, 4, generator)
-        with half_precision():
-            z = embed(to_input(pictures[picked.numpy()], generator))                                # [B,D]
-            loss = contrastive_loss(z, labels)
+        x = to_input(pictures[picked.numpy()], generator).to(device)
+        with half_precision(device):
+            z = embed(x)                                                                            # [B,D]
+            loss = contrastive_loss(z, labels.to(device))
             if attributes is not None:
-                loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), attributes[picked])
+                told = attributes[picked].to(device)
+                loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), told)
         yield loss
 
     yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
@@ -251,12 +257,15 @@ def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds
                 attributes: torch.Tensor, steps: int, batch_size: int, seed: int, checkpoint: Checkpoint | None = None,
                 ) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
+    device = judge.device
+
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
         rows = torch.randint(len(pictures), (batch_size,), generator=generator)
-        with half_precision():
-            logits = judge(to_input(pictures[rows.numpy()], generator)).logits
-        yield judge_loss(logits, kinds[rows], attributes[rows])
+        x = to_input(pictures[rows.numpy()], generator).to(device)
+        with half_precision(device):
+            logits = judge(x).logits
+        yield judge_loss(logits, kinds[rows].to(device), attributes[rows].to(device))
 
     yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, checkpoint=checkpoint,
                    also=list(judge.buffers()))
@@ -274,7 +283,8 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
     One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability
     `drop_text`; the networks end as their moving average.
     """
-    average, weights = ExponentialAverage(unet, text_encoder), min_snr_weights(scheduler, snr_gamma)
+    device, weights = unet.device, min_snr_weights(scheduler, snr_gamma)
+    average = ExponentialAverage(unet, text_encoder)
 
     def loss_at(step: int) -> Iterator[torch.Tensor]:
         generator = step_generator(seed, step)
@@ -282,9 +292,9 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         version = torch.randint(tokens.shape[1], (batch_size,), generator=generator)
         dropped = torch.rand(batch_size, generator=generator) < drop_text
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
-        text = text_encoder(told).last_hidden_state                                                 # [B,L,D]
+        text = text_encoder(told.to(device)).last_hidden_state                                      # [B,L,D]
         eps, t = draw_noise(scheduler, latents[rows].shape, generator)
-        yield denoising_loss(unet, scheduler, latents[rows], text, eps, t, weights)
+        yield denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
     yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,
@@ -295,9 +305,10 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
 
 # --- on disk ------------------------------------------------------------------------------------------------------
 
-def half_precision() -> torch.autocast:
-    """bfloat16 autocast where the processor multiplies it in hardware, float32 elsewhere."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast where the device multiplies it in hardware, float32 elsewhere."""
+    there = torch.cpu._is_amx_tile_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=there)
 
 
 def finish(models: dict[str, torch.nn.Module], folder: Path, training: Callable[..., Iterator[dict]], recipe: dict,
@@ -336,7 +347,7 @@ def save_part(model: torch.nn.Module, folder: Path) -> None:
 
 
 def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
-    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` for stock diffusers, the judges beside it."""
+    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` for stock diffusers, their judges beside it."""
     half = torch.float16
     StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=half),
@@ -348,8 +359,8 @@ def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
     ).save_pretrained(folder, safe_serialization=True)
     for part in ("vae", "unet"):
         forget_origin(folder / part / "config.json")
-    for judge in ("identity_judge", "attribute_judge"):
-        shutil.copytree(parts / judge, folder / judge, dirs_exist_ok=True)
+    for judge in parts.glob("*_judge"):
+        shutil.copytree(judge, folder / judge, dirs_exist_ok=True)
     (folder / "recipes").mkdir(exist_ok=True)
     for recipe in parts.glob("*.json"):
         shutil.copy(recipe, folder / "recipes" / recipe.name)

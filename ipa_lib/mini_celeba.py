@@ -840,6 +840,11 @@ def write_mini_celeba(root, people: int, pictures: int, seed: int, size: int = 6
     return root
 
 
+def is_drawn(root: str | Path) -> bool:
+    """Is it a folder that `write_mini_celeba` has begun or finished?"""
+    return (Path(root) / STAMP).is_file()
+
+
 def drawn_factors(root: str | Path) -> list[tuple[Identity, Nuisance]]:
     """The factors behind each file of a folder that `write_mini_celeba` finished, in file order.
 
@@ -887,7 +892,7 @@ def _check_rows(rows: np.ndarray, occluded: np.ndarray, count: int) -> None:
 
 def _drawn_order(root: Path) -> tuple[int, int, np.ndarray]:
     """Seed, size and the (person, picture) of each row [rows, 2] of a folder that holds all of its pictures."""
-    if not (root / STAMP).is_file():
+    if not is_drawn(root):
         raise ValueError(f"{root}: no {STAMP} in it; only drawn faces can be drawn anew with another occluder")
     stamp = _read_stamp(root)
     order = file_order(stamp["people"], stamp["pictures"], stamp["seed"])

@@ -3,6 +3,7 @@
     identity: MobileFaceNet.onnx      # or a callable, module:function or file.py:function
     features: inception               # or a callable
     text: clip                        # optional: folder of a CLIPModel, or its name on the hub
+    attributes: attribute_judge       # optional: folder of the judge of captions that 02_train_base trains
 
 Paths are relative to the file. Weights are read from ONNX, from safetensors, or as tensors alone: nothing is unpickled.
 A callable is code that the file's author asks to run: trust it as you would a script of theirs.
@@ -32,8 +33,8 @@ from .fidelity import first_line, load_inception
 
 REQUIRED = ("identity", "features")
 OF_ONNX = ("points", "detector", "mean", "std")  # how an ONNX identity network is shown its faces
-KEYS = (*REQUIRED, *OF_ONNX, "weights", "text")
-WORDS = (*REQUIRED, "detector", "weights", "text")
+KEYS = (*REQUIRED, *OF_ONNX, "weights", "text", "attributes")
+WORDS = (*REQUIRED, "detector", "weights", "text", "attributes")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 BATCH = 64
 
@@ -42,7 +43,7 @@ BATCH = 64
 def read_spec(path: str | Path) -> dict[str, object]:
     """The keys of a YAML or JSON file, of which `identity` and `features` are there and none is unknown.
 
-    identity, features, text: see above. points: "celeba" (the default) or five [x, y] of the face as shares 0…1 of a
+    identity, features, text, attributes: see above. points: "celeba" (the default) or five [x, y] of the face as shares 0…1 of a
     picture; detector: a callable that finds them; mean, std: of RGB in 0…1, ImageNet's by default. weights: a file,
     where features is inception.
     Raises FileNotFoundError, or ValueError that names file and key.

@@ -153,10 +153,8 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
 
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
-    values = {"profile": "smoke", "folder": str(tmp_path / "parts"), "publish": str(tmp_path / "base"),
-              "judge_people": 70, "identity_steps": 2, "attribute_steps": 2,
-              "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2,
-              "judge_data": str(tmp_path / "judges")}
+    values = {"profile": "smoke", "publish": str(tmp_path / "base"), "judge_data": str(tmp_path / "judges"),
+              "judge_people": 70, "judge_steps": 2, "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2}
     runs.execute(paths.NOTEBOOKS / "02_train_base.ipynb", tmp_path / "02.ipynb", values, progress=False)
     assert (tmp_path / "base/model_index.json").is_file()
     assert len(list((tmp_path / "base/recipes").glob("*.json"))) == 5
