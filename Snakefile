@@ -40,6 +40,7 @@ FIGURES = {
 FIGURES["10_ablate_n_refs"] += ["identity_vs_occlusion"] * any("occluded" in cell.prompts for cell in CELLS)
 FIGURES["11_ablate_lambda"] += ["guidance"] * any(cell.guidance is not None for cell in CELLS)
 FIGURES["12_compare_adapters"] += ["copying_vs_identity"] * any(run.target == "shown" for run in RUNS)
+FIGURES["13_show_samples"] += ["generated_grid"] * (not PROFILE.settings("01_prepare_data")["draw"])  # may be shown
 TABLES = ["main_results", "profile", "over_n", "best_lam", "merges", "slots", "each_n", "shown", "real"]
 MAIN = main_run(PROFILE.adapters)
 MAIN_CELL = f"n{max(MAIN.n_refs)}"

@@ -110,6 +110,17 @@ def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int
     return np.stack(prompts), truths, samples.reshape(len(sets), len(lams), size, size, 3), lams
 
 
+def over_n(folder: Path, n_refs: Sequence[int], people: int) -> np.ndarray:
+    """Samples [R,1+K,H,W,3] of the first people of an adapter's galleries n<N> in `folder`, for
+    `pictures.generated_grid`: of the text alone (λ = 0), then of each of K `n_refs` at λ = 1, with the same noise."""
+    columns = []
+    for lam, n in [(0, n_refs[0]), *((1, n) for n in n_refs)]:
+        index, _ = read_index(folder / f"n{n}")
+        first = index[(index["lam"] == lam) & (index["sample"] == 0)].head(people)
+        columns.append(read_pictures(folder / f"n{n}", first))
+    return np.stack(columns, axis=1)
+
+
 def of_cases(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, cases: pd.DataFrame) -> tuple:
     """Prompts [K,N,H,W,3], truths and samples [K,H,W,3] of the K `cases`, for `pictures.failure_cases`.
 

@@ -53,6 +53,22 @@ def sample_grid(
     return grid.fig
 
 
+@styled
+def generated_grid(samples: np.ndarray, n_refs: Sequence[int], size: float = 1.9) -> Figure:
+    """A row a person, samples alone: of the text | of N prompts besides, λ = 1. No picture of the data is in it.
+
+    samples [R, 1 + K, H, W, 3] uint8 as `galleries.over_n` gives them; n_refs: K numbers.
+    """
+    people, columns = _stacked("samples", samples, 5)[:2]
+    _same("samples", (columns,), (1 + len(n_refs),))
+    grid = Grid(columns=columns, rows=people, gaps={1: 0.3}, size=size)
+    for column, head in enumerate(["текст", *(f"$N = {n}$" for n in n_refs)]):
+        grid.head(column, column + 1, head)
+    for row, column in np.ndindex(people, columns):
+        grid.show(row, column, samples[row, column])
+    return grid.fig
+
+
 def worst_cases(
     scores: pd.DataFrame, adapter: str, n_refs: int, lam: float = 1.0, count: int = 8
 ) -> pd.DataFrame:

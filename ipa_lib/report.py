@@ -7,6 +7,7 @@ of its interval are means. The text is LaTeX in Russian: a decimal comma and [lo
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -113,14 +114,16 @@ def numbers(
 
 
 def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
-    """The keys of usual cells under real/, with real/grid/profile, and the rows of tables/real.tex, of a profile of
-    photographs: its own tables or the published ones. Nothing where there are none, and then the paper says nothing."""
+    """The keys of usual cells and of facts under real/, with real/grid/profile, and the rows of tables/real.tex, of a
+    profile of photographs: its own tables or the published ones; nothing where there are none."""
     folders = [results_dir(profile), results_dir("published") / profile] if profile else []
     folder = next((folder for folder in folders if (folder / "table.csv").is_file()), None)
     if folder is None:
         return {}, []
     table, scores = (pd.read_csv(folder / name) for name in ("table.csv", "scores.csv"))
-    named = {f"real/{key}": value for key, value in _usual_numbers(table, scores).items()}
+    facts = json.loads((folder / "facts.json").read_text())
+    known = {f"fact/{name}": _fact(facts[name]) for name in (*FACTS, "machine") if name in facts}
+    named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | known).items()}
     return named | {"real/grid/profile": tex(profile)}, main_results(table)
 
 
