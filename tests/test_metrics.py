@@ -568,6 +568,14 @@ def test_matched_rows_take_each_person_as_often_as_it_has_samples():
     assert sorted(evaluation.matched_rows(people, people)) == list(range(12))  # none twice
 
 
+@pytest.mark.parametrize("count", [2, 6, 7, 40])
+def test_a_covariance_without_full_rank_is_said(count):
+    lacking = np.linalg.matrix_rank(np.cov(features(3, count), rowvar=False)) < 6
+    assert bool(note := metrics.rank_note(count, 6)) == lacking
+    assert not lacking or (f"FID of {count} pictures in 6 features: " in note and "\n" not in note)
+    assert np.isfinite(metrics.fid(features(3, count), features(4, count)))  # computed all the same
+
+
 def test_fewer_samples_are_subsets_with_as_many_real_pictures(cell):
     judged, reference, _ = cell
     found = evaluation.over_counts(judged, reference, [40, 12, 6], draws=8)
