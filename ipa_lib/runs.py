@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -191,6 +192,16 @@ def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> N
     validated = [record for record in records if record.get("val_loss") is not None]
     with atomic(path) as temporary:
         temporary.write_text(json.dumps({**made, "log": validated}) + "\n")
+
+
+def write_picture(notebook: str | Path, path: str | Path) -> None:
+    """The first picture that an executed notebook shows, as a PNG. ValueError where it shows none."""
+    outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
+        raise ValueError(f"{notebook}: no picture in it; an executed notebook that shows one was expected")
+    with atomic(path) as temporary:
+        temporary.write_bytes(b64decode(pictures[0]))
 
 
 def commit() -> dict[str, object]:
