@@ -30,7 +30,8 @@ LOWEST_LOG_PROB = -600.0  # exp(-600) is still a normal float64: 0 · log 0 neve
 def fid(real, fake) -> float:
     """Fréchet distance of the Gaussians fitted to features real [M,F] and fake [M',F], through torchmetrics.
 
-    Covariances are unbiased, as in all published implementations. Compare values of equal M and M' only.
+    Covariances are unbiased, as in all published implementations. Compare values of equal M and M' only; where
+    these do not exceed F it is computed all the same, and `rank_note` has the line to say so.
     Raises ValueError: fewer than 2 pictures, widths that differ, features that are not finite.
     """
     real, fake = _pair(real, fake)
@@ -39,6 +40,17 @@ def fid(real, fake) -> float:
     metric.update(torch.from_numpy(real - origin), real=True)
     metric.update(torch.from_numpy(fake - origin), real=False)
     return max(float(metric.compute()), 0.0)  # rounding can leave −1e-12
+
+
+def rank_note(count: int, width: int) -> str:
+    """One line where the covariance of `count` pictures can't have the rank of `width` features, "" where it can.
+
+    It has rank count − 1 at most: features then seem never to vary in some directions, and FID is mostly bias.
+    """
+    if count > width:
+        return ""
+    return (f"FID of {count} pictures in {width} features: the covariances lack rank, so it may be held against FID of "
+            f"{count} others and nothing else; KID leads")
 
 
 # Unbiased squared maximum mean discrepancy, kernel (x·y / F + 1)³.                https://arxiv.org/abs/1801.01401

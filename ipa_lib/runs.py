@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,7 @@ import nbformat
 import psutil
 
 from .config import check_values, find_notebook
-from .paths import ROOT, atomic, sweep
+from .paths import ROOT, atomic, sha256, sweep
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "numpy", "pandas", "pillow")
 KERNEL_ENVIRONMENT = {
@@ -151,6 +152,24 @@ def write_provenance(folder: Path, seed: int, device: str, data_hash: str, **not
     return path
 
 
+def unspoilt(path: str | Path) -> Path:
+    """The file itself. ValueError where the provenance.json beside it has another sha256 under the file's name.
+
+    safetensors reads over a flipped bit. A file of which no provenance speaks, such as a published one, is as it is.
+    """
+    path = Path(path)
+    noted = path.with_name("provenance.json")
+    if not (path.is_file() and noted.is_file()):
+        return path
+    try:
+        expected = json.loads(noted.read_text()).get("sha256", {}).get(path.name)
+    except (ValueError, AttributeError):
+        raise ValueError(f"{noted}: damaged; run notebooks/04_train_adapter.ipynb again") from None
+    if expected not in (None, sha256(path)):
+        raise ValueError(f"{path}: not the bytes that {noted.name} names; run notebooks/04_train_adapter.ipynb again")
+    return path
+
+
 def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
     """One JSON of several with facts about data, models and runs; of two with one name the later."""
     facts = {name: value for file in files for name, value in json.loads(Path(file).read_text()).items()}
@@ -173,6 +192,16 @@ def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> N
     validated = [record for record in records if record.get("val_loss") is not None]
     with atomic(path) as temporary:
         temporary.write_text(json.dumps({**made, "log": validated}) + "\n")
+
+
+def write_picture(notebook: str | Path, path: str | Path) -> None:
+    """The first picture that an executed notebook shows, as a PNG. ValueError where it shows none."""
+    outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]
+    pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
+        raise ValueError(f"{notebook}: no picture in it; an executed notebook that shows one was expected")
+    with atomic(path) as temporary:
+        temporary.write_bytes(b64decode(pictures[0]))
 
 
 def commit() -> dict[str, object]:

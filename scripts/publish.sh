@@ -11,5 +11,6 @@ for file in "$pdf" "${files[@]}"; do
 done
 mkdir -p "$to"
 cp "${files[@]}" "$to"
-pdftoppm -png -r 110 -singlefile "$(dirname "$pdf")/figures/sample_grid.pdf" docs/sample_grid
+python -c 'import sys; from ipa_lib.runs import write_picture; write_picture(*sys.argv[1:])' \
+    "$to"/13_*.ipynb docs/sample_grid.png
 du -sh "$to"

@@ -315,6 +315,20 @@ def an_adapter(edit, load=MultiImageAdapter.load, name="adapter.safetensors"):
     return spoil
 
 
+def a_trained(edit=lambda made: made, note=lambda text: text):
+    """An adapter with its provenance beside it, as notebook 04 leaves them; then the bytes of either are changed."""
+
+    def spoil(at):
+        file = at.folder / "adapter.safetensors"
+        of(at).save(file)
+        noted = runs.write_provenance(at.folder, 0, "cpu", "", sha256={file.name: paths.sha256(file)})
+        file.write_bytes(edit(file.read_bytes()))
+        noted.write_text(note(noted.read_text()))
+        return lambda: MultiImageAdapter.load(runs.unspoilt(file))
+
+    return spoil
+
+
 def with_nan(tensors, notes):
     tensors[min(name for name in tensors if name.endswith("to_v"))][0, 0, 0] = torch.nan
 

@@ -130,6 +130,8 @@ def test_the_notebook_reads_celeba(prepared, tiny_celeba):
     found, summary = prepared(tiny_celeba, max_refs=2, style="portraits", near=0)
     assert len(found) == 72 and found.person.nunique() == 12 and found.caption.nunique() > 40
     assert (summary["people_train"], summary["people_val"], summary["people_test"]) == (8, 2, 2)
+    assert (summary["near_duplicates"], summary["near_pairs_across"]) == (0, 0)
+    assert [summary[f"people_with_{n}"] for n in (2, 3, 5)] == [12, 12, 12]
 
 
 def test_the_notebook_reads_a_few_people_of_ones_own(prepared, tmp_path):
@@ -140,4 +142,20 @@ def test_the_notebook_reads_a_few_people_of_ones_own(prepared, tmp_path):
             Image.fromarray(rng.integers(0, 256, (20, 16, 3), np.uint8)).save(tmp_path / name / f"{i} .png")
     found, summary = prepared(tmp_path, max_refs=3)
     assert found.groupby("person").size().tolist() == [4, 4, 4] and set(found.caption) == {"a photo of a person"}
-    assert summary["people"] == 3
+    assert (summary["people"], summary["people_with_4"], summary["people_with_7"]) == (3, 3, 0)
+    assert "near_duplicates" not in summary  # nobody looked
+
+
+def test_the_notebook_keeps_how_many_pictures_look_alike(prepared, tmp_path):
+    """Ada's fifth is her first in another size, and so is Cem's: one to drop, and Cem's two pairs across people."""
+    rng = np.random.default_rng(0)
+    for name in ("Ada", "Bo Li", "Cem"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / name / f"{i}.png")
+    first = Image.open(tmp_path / "Ada" / "0.png")
+    for name in ("Ada", "Cem"):
+        first.resize((40, 40), Image.Resampling.NEAREST).save(tmp_path / name / "4.png")
+    found, summary = prepared(tmp_path, max_refs=3, near=2)
+    assert (summary["near_duplicates"], summary["near_pairs_across"], summary["people_with_4"]) == (1, 2, 3)
+    assert len(found) == 13

@@ -67,8 +67,10 @@ def test_rows_of_one_split_are_rows_of_the_whole_table(tiny_celeba):
     assert sorted(groups.rows) == [9, 10] and groups.left_out == 0
     rows = np.concatenate(list(groups.rows.values()))
     assert set(pictures["person"].iloc[rows]) == {9, 10} and len(rows) == 12
-    with pytest.raises(ValueError, match="nobody has 6 pictures"):
+    with pytest.raises(ValueError, match="^nobody has 6 pictures; the most that a person has is 0$"):
         group_by_person(pictures, 6, split="validation")
+    with pytest.raises(ValueError, match="^min_pictures = 0; at least 1 was expected$"):
+        group_by_person(pictures, 0)
 
 
 def test_a_person_in_two_splits_is_refused(tiny_celeba):
@@ -78,6 +80,10 @@ def test_a_person_in_two_splits_is_refused(tiny_celeba):
     pictures.loc[row, "split"] = "test"
     with pytest.raises(ValueError, match="^person 5 is in test and train; one split a person was expected$"):
         check_splits(pictures)
+    pictures.loc[pictures.index[pictures["person"] == 6][0], "split"] = "test"
+    mixed = pictures.sort_values(["split", "person"])  # of two such people the first is named
+    with pytest.raises(ValueError, match="^person 5 is in test and train; "):
+        check_splits(mixed)
 
 
 def test_byte_identical_pictures_of_a_person_are_dropped_and_counted(own_celeba):
@@ -174,8 +180,21 @@ def test_worker_processes_change_nothing():
 def test_iteration_ends_with_the_last_step():
     sets = LeaveOneOutSets(groups_of([3]), 1, 1, 5, seed=0)
     assert len(list(sets)) == len(sets) == 5
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="^step -1 of 5$"):
         sets[-1]
+
+
+def test_sets_are_those_of_earlier_versions():
+    """What a seed draws is part of every published number: people, targets and prompts as they were first drawn."""
+    groups = groups_of([6] * 5)
+    drawn = LeaveOneOutSets(groups, 3, 4, 9, seed=7)[5]
+    assert drawn["mask"].all()  # N is fixed unless it is asked for
+    assert drawn["target"].tolist() == [9, 7, 28, 16]
+    assert drawn["refs"].tolist() == [[1, 25, 20], [23, 22, 29], [12, 21, 15], [24, 18, 10]]
+    sets = evaluation_sets(groups, 3, 1, seed=7)
+    assert sets["person"].tolist() == [103, 100, 102, 104, 101]
+    assert sets["target"].tolist() == [24, 5, 17, 11, 4]
+    assert sets["prompts"].tolist() == [(10, 3, 16), (0, 15, 28), (19, 22, 7), (13, 27, 6), (9, 25, 20)]
 
 
 @pytest.mark.parametrize("random_n", [False, True])
@@ -274,6 +293,8 @@ def test_other_prompts_are_another_persons_and_nothing_else_changes(tiny_celeba)
     assert all(len(w) == 1 and w[0] != person for w, person in zip(whose, other.person, strict=True))
     assert other.drop(columns="prompts").equals(sets.drop(columns="prompts"))
     assert with_prompts(sets, "own").equals(sets)
+    two = with_prompts(sets[:4], "other")  # two people with two samples each, who change places
+    assert two["prompts"].tolist() == sets["prompts"].loc[[2, 3, 0, 1]].tolist()
     with pytest.raises(ValueError, match="^prompts = 'other' needs at least 2 people$"):
         with_prompts(sets[sets.person == sets.person[0]], "other")
 

@@ -132,6 +132,17 @@ def test_hidden_states_are_as_long_as_their_mean():
     assert torch.equal(longest_first(hidden), longest_first(hidden.mean(2)))
 
 
+def test_of_equally_long_ones_the_order_given_holds_and_a_missing_one_comes_after_zeros():
+    zeros = torch.zeros(2, 3, EMBED)
+    mask = torch.tensor([[False, True, True], [True, False, True]])
+    assert longest_first(zeros).tolist() == [[0, 1, 2]] * 2
+    assert longest_first(zeros, mask).tolist() == [[1, 2, 0], [0, 2, 1]]
+
+
+def test_the_gate_has_no_bias():
+    assert [name for name, _ in toy("gated", "own", 2).score.named_parameters()] == ["linear.weight"]
+
+
 def test_order_matters_under_own_slots():
     adapter, embeds = toy("mean", "own", 2), embeddings(1, 2)
     assert not torch.allclose(image_term(adapter, embeds), image_term(adapter, embeds.flip(1)))

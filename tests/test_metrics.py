@@ -295,6 +295,24 @@ def test_inception_score_interval():
     assert repeated == pytest.approx(plain_is(np.repeat(probs, w[0], 0)), rel=1e-10)
 
 
+def test_intervals_are_those_of_the_resamples_one_by_one():
+    x, y, people = features(0, 12, 3), features(1, 12, 3), np.repeat(np.arange(6), 2)
+    weights = intervals.people_weights(people, 30, seed=4)
+    kernels = metrics._cubic(x, x), metrics._cubic(x, y), metrics._cubic(y, y)
+    draws = [metrics._mmd(*kernels, one[None], one[None])[0] for one in weights]
+    value, *ends = metrics.kid_interval(x, y, people, people, 30, 0.5, 4)
+    assert ends == pytest.approx(intervals.recentred(value, draws, 0.5), rel=1e-9)
+    probs = class_probs(0, 12)
+    draws = [plain_is(np.repeat(probs, one, 0)) for one in weights]
+    value, *ends = metrics.inception_score_interval(np.log(probs), people, 30, 0.5, 4)
+    assert ends == pytest.approx(intervals.recentred(value, draws, 0.5), rel=1e-9)
+
+
+def test_one_picture_however_often_has_no_pair():
+    found = metrics._mean_pair(np.full((2, 2), 3.0), np.array([[2, 0], [1, 1]]))
+    np.testing.assert_array_equal(found, [np.nan, 3])
+
+
 # ---------------------------------------------------------------- likeness of single samples
 def test_identity_similarity_by_hand():
     samples = [[2.0, 0.0], [1.0, 1.0]]
@@ -376,7 +394,7 @@ nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
         (lambda: metrics.kid(np.ones((5, 4)), np.ones((6, 4)), subset_size=1), "expected 2 to 5"),
         (lambda: metrics.manifold(np.ones((5, 4)), np.ones((9, 4))), r"k: expected 1 to 4 \(below the smaller set\)"),
         (lambda: metrics.manifold(np.ones((5, 4)), np.ones((9, 4)), k=0), "k: expected 1 to 4"),
-        (lambda: metrics.caption_similarity(np.ones((2, 3)), np.ones((1, 3))), "one matrix for each of 2 samples"),
+        (lambda: metrics.caption_similarity(np.ones((2, 3)), np.ones((1, 3))), "^caption_embeds: expected one matrix"),
         (lambda: metrics.inception_score(class_probs(0)), "these are probabilities"),
         (lambda: metrics.inception_score(np.zeros((1, 4))), "at least 2 rows"),
         (lambda: metrics.inception_score(np.zeros((5, 1))), "at least 2 classes"),
@@ -389,20 +407,34 @@ nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
             lambda: metrics.kid_interval(np.ones((4, 2)), np.ones((4, 2)), [1] * 4, [1] * 4),
             "at least 2 people",
         ),
-        (lambda: metrics.cosine([[1.0, 0.0]], [[0.0, 0.0]]), "b: a zero embedding"),
+        (lambda: metrics.cosine([[1.0, 0.0]], [[0.0, 0.0]]), "^b: a zero embedding"),
+        (lambda: metrics.cosine([[0.0, 0.0]], [[1.0, 0.0]]), "^a: a zero embedding"),
+        (lambda: metrics.cosine(nan_row, nan_row), "^a: 1 of 4 rows hold values that are not finite"),
         (lambda: metrics.cosine([[1.0, 0.0]], [[1.0, 0.0, 0.0]]), "widths must agree, got 2 and 3"),
         (
             lambda: metrics.identity_similarity(np.ones((2, 3)), [np.ones((1, 3))]),
-            "one matrix for each of 2 samples, got 1",
+            "^held_out: expected one matrix for each of 2 samples, got 1",
         ),
         (lambda: metrics.nearest_prompt(np.ones((1, 3)), [np.ones((0, 3))]), "at least 1 rows"),
+        (lambda: metrics.nearest_prompt(np.ones((2, 3)), [np.ones((1, 3))]), "^prompts: expected one matrix"),
+        (lambda: metrics.nearest_prompt(nan_row, [np.ones((1, 4))] * 4), "^sample_embeds: 1 of 4 rows"),
+        (lambda: metrics.gallery({7: [[0.0, 0.0]]}), r"^held_out\[7\]: a zero embedding"),
+        (lambda: metrics.gallery({7: [[1.0, 0.0], [-1.0, 0.0]]}), "^held_out: a zero embedding"),
         (
             lambda: metrics.retrieval_top1(np.ones((1, 2)), [9], np.eye(2), [1, 2]),
             "person 9 has no held-out picture",
         ),
-        (lambda: metrics.retrieval_top1(np.ones((1, 2)), [1], np.eye(2), [1, 1]), "at least 2 people"),
+        (
+            lambda: metrics.retrieval_top1(np.ones((2, 2)), [1, 9], np.eye(2), [1, 2]),
+            "^gallery_person: person 9 has no held-out picture",
+        ),
+        (lambda: metrics.retrieval_top1(np.ones((2, 2)), [1], np.eye(2), [1, 2]), "^sample_person: expected one"),
+        (lambda: metrics.retrieval_top1(np.ones((1, 2)), [1], np.eye(2), [1]), "^gallery_person: expected one"),
+        (lambda: metrics.retrieval_top1(np.ones((1, 2)), [1], np.eye(2), [1, 1]), "^gallery_person: .*2 people"),
+        (lambda: metrics.inception_score_interval(np.zeros((4, 3)), [1, 2]), "^person: expected one"),
         (lambda: metrics.attribute_agreement(np.ones((2, 3)), np.ones((2, 2), bool)), "expected bool"),
         (lambda: metrics.attribute_agreement(np.ones((2, 3)), np.ones((2, 3))), "got float64"),
+        (lambda: metrics.attribute_agreement(nan_row, nan_row > 0), "^attribute_logits: 1 of 4 rows"),
     ],
 )
 def test_mistakes_end_in_one_line(call, line):
@@ -566,6 +598,14 @@ def test_matched_rows_take_each_person_as_often_as_it_has_samples():
     assert (rows == evaluation.matched_rows(real, samples[::-1])).all()
     people = np.repeat([1, 2], 6)
     assert sorted(evaluation.matched_rows(people, people)) == list(range(12))  # none twice
+
+
+@pytest.mark.parametrize("count", [2, 6, 7, 40])
+def test_a_covariance_without_full_rank_is_said(count):
+    lacking = np.linalg.matrix_rank(np.cov(features(3, count), rowvar=False)) < 6
+    assert bool(note := metrics.rank_note(count, 6)) == lacking
+    assert not lacking or (f"FID of {count} pictures in 6 features: " in note and "\n" not in note)
+    assert np.isfinite(metrics.fid(features(3, count), features(4, count)))  # computed all the same
 
 
 def test_fewer_samples_are_subsets_with_as_many_real_pictures(cell):

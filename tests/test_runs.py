@@ -165,6 +165,14 @@ def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
     assert (tmp_path / "costs.csv").read_text() == "adapter,seconds,steps\na,12.5,300\nb,30.0,300\n"
 
 
+def test_the_picture_of_readme_is_the_first_of_the_published_notebook(tmp_path):
+    published = paths.ROOT / "results/published" / paths.PUBLISHED / "13_show_samples.ipynb"
+    runs.write_picture(published, tmp_path / "grid.png")
+    assert (tmp_path / "grid.png").read_bytes() == (paths.ROOT / "docs/sample_grid.png").read_bytes()
+    with pytest.raises(ValueError, match="01_prepare_data.ipynb: no picture in it; "):
+        runs.write_picture(paths.NOTEBOOKS / "01_prepare_data.ipynb", tmp_path / "none.png")
+
+
 def test_a_recipe_is_the_provenance_and_what_was_validated(tmp_path):
     (tmp_path / "provenance.json").write_text('{"seed": 3, "train_steps": 3}')
     lines = ['{"step":0,"loss":1.0,"val_loss":2.0}', '{"step":1,"loss":0.9,"val_loss":null}', '{"step":2,"loss":0.8}']

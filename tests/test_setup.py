@@ -262,8 +262,7 @@ def test_a_run_of_ones_own_comes_first_and_must_be_whole(repository):
 
 
 def test_only_a_finished_run_is_published(repository):
-    stand_in(repository, "python", "echo paper/main.pdf")
-    stand_in(repository, "pdftoppm", LOG)
+    stand_in(repository, "python", "echo paper/main.pdf\n" + LOG)
     write_tables(repository / "results/mine", "own", (*TABLES, *(f"{n:02d}_x.ipynb" for n in (1, *range(8, 15)))))
     assert run(repository, "scripts/publish.sh", "mine").stderr.startswith("paper/main.pdf is missing")
     (repository / "paper").mkdir()
@@ -271,6 +270,7 @@ def test_only_a_finished_run_is_published(repository):
     result = run(repository, "scripts/publish.sh", "mine")
     assert result.returncode == 0, result.stderr
     assert len(list((repository / "results/published/mine").iterdir())) == len(TABLES) + 8
+    assert "results/published/mine/13_x.ipynb docs/sample_grid.png" in (repository / "log").read_text()
 
 
 # --- make ---
