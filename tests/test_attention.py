@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.attention import (
+    ImageKV,
     ImageTextAttention,
     attach,
     attached,
@@ -291,14 +292,35 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
         args = tiny.inputs(len(same))
         difference = tiny.run(attached_unet, args, joined) - tiny.run(attached_unet, args, same)
         assert difference.abs().max() < 1e-5
+        assert torch.equal(joined.shares, same.shares)
+    alone = [adapter(embeds[i : i + 1, :2]) for i in range(2)]  # nobody misses anything: nothing is masked
+    assert concat(alone).seen is None and len(concat(alone[:1])) == 1
     for g, _ in whole.repeat_interleave(2).layers.values():
         assert torch.equal(g[0], g[1]) and len(g) == len(whole.repeat_interleave(2)) == 6
 
 
 def test_what_does_not_fit_is_not_joined(unet):
     kvs = [tiny.adapter(unet, n, "concat")(tiny.embeddings(1, n)) for n in (1, 2)]
-    with pytest.raises(ValueError, match="differ in layers, widths or number of prompts"):
-        concat(kvs)
+    line = "^concat: these ImageKV differ in layers, widths or number of prompts$"
+    for unlike in (kvs, [kvs[0], *kvs]):
+        with pytest.raises(ValueError, match=line):
+            concat(unlike)
+
+
+def test_batches_of_fewer_and_more_prompts_have_shares_of_zero_for_those_that_are_not_there(unet):
+    adapter = tiny.adapter(unet, 3, "gated")
+    few, many = adapter(tiny.embeddings(1, 2)), adapter(tiny.embeddings(2, 3))
+    joined = concat([few, many]).shares
+    assert torch.equal(joined[:1, :2], few.shares) and torch.equal(joined[1:], many.shares)
+    assert joined.shape == (3, 3, tiny.TOKENS) and not joined[0, 2].any()
+    assert concat([few, ImageKV(many.layers)]).shares is None
+
+
+def test_in_another_dtype_what_is_there_stays_a_truth_value(unet):
+    kv = tiny.adapter(unet, 3, "concat")(tiny.embeddings(3, 3), SOME_MISSING)
+    half = kv.to(torch.bfloat16)
+    assert torch.equal(half.seen, kv.seen) and half.seen.dtype == torch.bool
+    assert {x.dtype for pair in half.layers.values() for x in pair} == {torch.bfloat16} == {half.shares.dtype}
 
 
 # --- equation (6) in plain loops ---------------------------------------------------------------------------
