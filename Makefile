@@ -47,8 +47,8 @@ lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
 bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base and encoder can do
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
 
-publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full to results/published, which is tracked
-	@scripts/publish.sh full
+publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full, or faces64…, to results/published, which is tracked
+	@scripts/publish.sh $(or $(filter-out mini,$(PROFILE)),full)
 
 env: $(BASE)  ## the environment alone, in .venv
 

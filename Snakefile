@@ -26,7 +26,9 @@ SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
 STARTS = [START] if (paths.ROOT / START).is_file() else []
 
-READOUT = [file for file in ("results/bench/encoder_readout.csv",) if (paths.ROOT / file).is_file()]
+SHOWN = PROFILE.settings("14_write_paper")["real"]  # a profile of photographs beside this one
+READOUT = [file for file in ("results/bench/encoder_readout.csv", *(
+    f"results/{place}{SHOWN}/table.csv" for place in ("", "published/"))) if (paths.ROOT / file).is_file()]
 
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")
 

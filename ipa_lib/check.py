@@ -76,7 +76,9 @@ def check(profile: Profile) -> Iterator[Finding]:
         yield Finding("base", True, f"{source.base}, {_millions(needs, PARTS)} million parameters, {needs.size} pixels")
         yield Finding("image encoder", True, f"{_millions(needs, ['image_encoder'])} million parameters")
     except MISSING as error:
-        yield Finding("base", False, f"{error}{_how_to_fetch(source)}")
+        own = source.base == profile.values("02_train_base").get("publish")
+        said = f"{source.base}: 02_train_base will make it" if own else f"{error}{_how_to_fetch(source)}"
+        yield Finding("base", own, said)
     yield from _start(profile.settings("04_train_adapter")["start"], used["patches"], needs)
     yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"])
     pictures = yield from _data(profile)
@@ -199,6 +201,8 @@ def _judges(spec: Path) -> Iterator[Finding]:
         yield _tried("features judge", lambda: photo_judges.load_features(named, folder)[1])
     if "text" in named:
         yield _tried("text judge", lambda: str(photo_judges.clip_folder(named["text"], folder, download=False)))
+    if "attributes" in named:
+        yield Finding("attribute judge", True, f"{named['attributes']}: 02_train_base makes it")
 
 
 # ---- data --------------------------------------------------------------------------------------------------

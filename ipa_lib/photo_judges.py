@@ -105,7 +105,7 @@ def load_identity(spec: Mapping, folder: Path) -> tuple[Callable[[np.ndarray], n
     """(pictures → [S,D], name, can it miss a face?) of `spec`; a row of NaN says that a picture shows no face."""
     name = spec["identity"]
     if is_callable(name):
-        return load_callable(name, folder), name, True
+        return load_callable(name, folder), Path(name).name, True
     settings = {key: spec[key] for key in OF_ONNX if key in spec}
     if "detector" in settings:
         settings["detector"] = load_callable(settings["detector"], folder)
@@ -189,7 +189,7 @@ def load_features(spec: Mapping, folder: Path, device: torch.device | str = "cpu
     """
     name = spec["features"]
     if is_callable(name):
-        return partial(look, load_callable(name, folder)), name
+        return partial(look, load_callable(name, folder)), Path(name).name
     if name != "inception":
         raise ValueError(f'features: "inception" or a callable, module:function, was expected, got {name!r}')
     network, name = load_inception(folder / spec["weights"] if "weights" in spec else None)

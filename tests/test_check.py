@@ -47,6 +47,13 @@ def missing(profile):
     return {name: finding.text for name, finding in found(profile).items() if not finding.good}
 
 
+def test_a_base_and_a_judge_that_the_profile_will_train_are_not_missing(profile, tmp_path):
+    own = profile(**{"03_cache_features": {"base": "models/mine"}, "02_train_base": {"publish": "models/mine"}})
+    assert missing(own) == {} and found(own)["base"].text == "models/mine: 02_train_base will make it"
+    other = profile(**{"03_cache_features": {"base": "models/mine"}, "02_train_base": {"publish": "models/yours"}})
+    assert "base" in missing(other)
+
+
 def test_everything_is_there(profile, base):
     findings = found(profile())
     assert missing(profile()) == {} and list(findings) == [

@@ -159,3 +159,26 @@ def test_the_notebook_keeps_how_many_pictures_look_alike(prepared, tmp_path):
     found, summary = prepared(tmp_path, max_refs=3, near=2)
     assert (summary["near_duplicates"], summary["near_pairs_across"], summary["people_with_4"]) == (1, 2, 3)
     assert len(found) == 13
+
+
+def everyone():
+    """Five training people, the last two with one picture, a test person, and one whom the experiment validates."""
+    people = [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 6, 7, 7]
+    split = ["train"] * 11 + ["test"] * 2 + ["train"] * 2
+    return pd.DataFrame({"file": [f"{i}.jpg" for i in range(15)], "person": people, "split": split})
+
+
+def test_a_base_learns_from_training_people_whom_the_experiment_does_not_keep_for_itself():
+    table = everyone()
+    taking_part = table[table.person.isin([1, 2, 3, 7])].assign(split=lambda t: t.split.mask(t.person == 7, "val"))
+    assert data.for_training(table, taking_part).person.unique().tolist() == [1, 2, 3, 4, 5]
+
+
+def test_judges_are_set_apart_from_those_who_take_no_part():
+    table = data.for_training(everyone(), everyone().head(9))
+    for seed in range(5):
+        rest, apart = data.set_apart(table, 2, table.head(9), seed)
+        assert set(apart.person) < {4, 5, 7} and len(set(apart.person)) == 2
+        assert sorted([*rest.file, *apart.file]) == sorted(table.file) and not set(rest.person) & set(apart.person)
+    with pytest.raises(ValueError, match="judge_people: 4 were asked for, and 3 take no part"):
+        data.set_apart(table, 4, table.head(9))

@@ -7,7 +7,7 @@ import pytest
 
 from ipa_lib.captions import captions
 from ipa_lib.celeba import read_celeba
-from ipa_lib.descriptions import COLOURS, OF_THE_PICTURE, colour_name, describe, lengthen
+from ipa_lib.descriptions import COLOURS, OF_THE_PICTURE, colour_name, describe, lengthen, versions
 from ipa_lib.mini_celeba import drawn_factors, identity_factors, nuisance_factors, write_mini_celeba
 
 PERSON = replace(identity_factors(0, 1), cut="bob", hair_colour="red", beard="none", glasses="none", freckles=True)
@@ -63,6 +63,20 @@ def test_every_long_caption_begins_with_the_short_one(folder):
     assert long == lengthen(short, folder, np.random.default_rng(0))
     counts = [text.count(",") for text in long]
     assert min(counts) < 6 and max(counts) > 12  # from few phrases to nearly all
+
+
+def test_a_base_learns_a_drawn_picture_by_its_short_caption_and_three_long_ones(folder):
+    table = read_celeba(folder)
+    some = table.iloc[[5, 2, 9]]
+    four = versions(some, folder, seed=1)
+    assert four.shape == (4, 3) and four[0].tolist() == captions(some)
+    assert all(text.startswith(short) for row in four for text, short in zip(row, four[0], strict=True))
+    assert (four == versions(table, folder, seed=1)[:, [5, 2, 9]]).all() and (four != versions(some, folder, 2)).any()
+
+
+def test_a_photograph_has_the_captions_of_every_style(folder, tmp_path):
+    table = read_celeba(folder)
+    assert versions(table, tmp_path).tolist() == [captions(table, style) for style in ("short", "portrait", "portraits")]
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):

@@ -435,6 +435,17 @@ def test_callables_may_stand_for_both_networks(folder, pictures):
     assert judges.facts(folder / "judges.json") == {"feature_dim": 3}
 
 
+def test_attributes_are_judged_by_a_network_of_02_train_base(folder, pictures, base_folder):
+    shutil.copytree(base_folder / "attribute_judge", folder / "attribute_judge")
+    spec = write_spec(folder, identity="networks.py:means", features="networks.py:shrunk", attributes="attribute_judge")
+    judge, drawn = judges.load_judges(spec), judges.load_judges(base_folder)
+    np.testing.assert_array_equal(judge.look(pictures).attribute_logits, drawn.look(pictures).attribute_logits)
+    assert (judge.text_name, judge.attribute_name) == ("attribute judge", "networks.py:shrunk")
+    shutil.rmtree(folder / "attribute_judge")
+    with pytest.raises(FileNotFoundError, match="attribute_judge: no judge here"):
+        judges.load_judges(spec)
+
+
 def test_another_shape_of_identity_is_told(folder, pictures):
     judge = judges.load_judges(write_spec(folder, identity="networks.py:wrong", features="networks.py:shrunk"))
     with pytest.raises(ValueError, match=r"networks.py:wrong: \[5,D\] was expected, got \[5, 4, 2\]"):
