@@ -30,9 +30,11 @@ STYLE = """
 .ipa-dot {position: absolute; width: 16px; height: 16px; min-width: 0; padding: 0; margin: -8px 0 0 -8px;
           border-radius: 50%; background: transparent !important; cursor: pointer}
 .ipa-dot:hover, .ipa-dot.ipa-on {outline: 2px solid #d62728}
+.ipa-rows select {font-family: monospace; font-size: 12px; white-space: pre}
 .ipa-drop {border: 2px dashed #999; border-radius: 6px; padding: 10px 16px; color: var(--jp-ui-font-color2, #555)}
 """
 WAIT = 0.05  # seconds; what is moved on within them is not drawn
+BLANK = np.full((1, 1, 3), 235, np.uint8)
 Result = TypeVar("Result")
 numbers = count()
 
@@ -53,13 +55,18 @@ def figure_png(figure: Figure, dpi: int = 130) -> bytes:
 
 def image(side: int = 0) -> ipywidgets.Image:
     """A picture that is not there yet."""
-    size = {"width": f"{side}px", "height": f"{side}px"} if side else {"max_width": "100%", "object_fit": "contain"}
-    return ipywidgets.Image(value=png(np.full((1, 1, 3), 235, np.uint8)), layout={**size, "flex": "none"})
+    size = {"width": f"{side}px", "height": f"{side}px"} if side else {"max_width": "100%", "align_self": "flex-start"}
+    return ipywidgets.Image(value=png(BLANK), layout={**size, "flex": "none"})
 
 
 def sentence(text: str, wrong: bool = False) -> str:
     """HTML of a line of text."""
     return f'<span style="color:{"#b00020" if wrong else "inherit"}">{html.escape(text)}</span>'
+
+
+def style(rules: str) -> str:
+    """HTML of rules of CSS, which hold for the whole page."""
+    return f"<style>{rules}</style>"
 
 
 def row(*children: ipywidgets.Widget, **layout: str) -> ipywidgets.HBox:
@@ -81,8 +88,8 @@ class Thumbnails(ipywidgets.VBox):
     def show(self, pictures: Sequence[np.ndarray], labels: Sequence[str], on: Sequence[int]) -> None:
         """Other pictures, uint8 [H,W,3] each; those numbered `on` are chosen."""
         name, px = f"ipa-{next(numbers)}", f"{self.side}px"
-        rules = [STYLE, *(background(f"{name}-{i}", png(picture, self.side)) for i, picture in enumerate(pictures))]
-        self.css.value = f"<style>{''.join(rules)}</style>"
+        rules = [background(f"{name}-{i}", png(picture, self.side)) for i, picture in enumerate(pictures)]
+        self.css.value = style("".join(rules))
         self.buttons = [ipywidgets.ToggleButton(i in on, tooltip=label, layout={"width": px, "height": px})
                         for i, label in enumerate(labels)]  # fmt: skip
         for i, button in enumerate(self.buttons):
@@ -123,7 +130,7 @@ class Panel(ipywidgets.VBox):
 
     def __init__(self, children: Sequence[ipywidgets.Widget], first: Callable[[], None], still: Callable[[], bytes]):
         self.first, self.still = first, still
-        super().__init__(children)
+        super().__init__([ipywidgets.HTML(style(STYLE), layout={"display": "none"}), *children])
 
     def _repr_mimebundle_(self, **how) -> dict:
         self.first()

@@ -23,7 +23,7 @@ from PIL import Image
 from .plots import CM, DPI, WIDTH, at_lam, number, styled, tex_number
 from .variants import usual
 
-REGIONS = ("образец", "подсказка", "главная", "внимание")  # what `prompt_regions` says
+REGIONS = ("образец", "подсказка", "главная", "внимание", ",")  # what `prompt_regions` says
 TIE = 0.001  # shares of attention that differ by less count as equal
 
 
@@ -128,9 +128,9 @@ def prompt_regions(
     """A picture | its prompts, and under each where it was listened to | the prompt listened to most in each place.
 
     picture [H, W, 3], prompts [N, H, W, 3] uint8; shares [N, h, w], one picture of `attention_maps.average`;
-    size: the largest side of a picture in cm; words: for sample, prompt, the panel of the leading one, attention.
-    All maps have one scale, and 1/N lies in it.  The last panel stays bare where the two that lead are within `TIE` of
-    each other.  ValueError for other shapes or kinds.
+    size: the largest side of a picture in cm; words: for sample, prompt, the panel of the leading one, attention; the
+    decimal mark.  All maps have one scale, and 1/N lies in it.  The last panel stays bare where the two that lead are
+    within `TIE` of each other.  ValueError for other shapes or kinds.
     """
     n, shares = _stacked("prompts", prompts, 4)[0], _maps(shares, len(prompts))
     _stacked("picture", picture, 3)
@@ -143,7 +143,7 @@ def prompt_regions(
         _frame(grid.show(0, p + 1, prompts[p]), tones[p])
         heat = _over(grid.show(1, p + 1, _faint(picture)), shares[p], "bilinear", **_scale(shares))
     _over(grid.show(0, n + 1, _faint(picture)), _painted(shares, tones), "none")
-    _bar(grid, heat, 1 / n, words[3])
+    _bar(grid, heat, 1 / n, *words[3:])
     _numbers(grid, tones, words[1])
     return grid.fig
 
@@ -185,10 +185,10 @@ def _frame(ax: Axes, tone: tuple[float, float, float]) -> None:
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=tone, linewidth=4))
 
 
-def _bar(grid: Grid, heat: AxesImage, equal: float, name: str) -> None:
+def _bar(grid: Grid, heat: AxesImage, equal: float, name: str, mark: str) -> None:
     """The colour bar beside the maps, with a line at 1/N."""
     x, y, side = grid.left(1) - 0.55, grid.upper(1) + 0.1, grid.side_cm - 0.2
-    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value)}
+    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value).replace(",", mark)}
     bar = grid.fig.colorbar(heat, grid.fig.add_axes(grid.box(x, y, 0.2, side)), ticklocation="left", **ticks)
     bar.set_label(name, fontsize=7)
     bar.ax.tick_params(labelsize=6.5, length=2)

@@ -13,24 +13,24 @@ import html
 import json
 from base64 import b64decode
 from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import ipywidgets
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
-from . import explorer, findings, pictures
+from . import explorer, findings, pictures, plots
 from .captions import HAIR, LOOKS, MENTIONED_WHEN_FALSE, STATES, caption
 from .config import DEFAULT
 from .explorer import Drawn, Row, Session, Subject, Wish
 from .findings import Table
-from .panels import Notice, Panel, Runner, Thumbnails, counted, figure_png, image, png, row, sentence
+from .panels import BLANK, Notice, Panel, Runner, Thumbnails, counted, figure_png, image, png, row, sentence
 from .paths import ROOT, atomic
 
 SAMPLES, LAM_MAX, LAM_STEP = 4, 1.5, 0.05
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the strip
-KEPT_COLUMNS = 7
-WORDS = ("sample", "prompt", "leading", "attention")
+WORDS = ("sample", "prompt", "leading", "attention", ".")
 FLAT = "All prompts count alike everywhere: this merge is made so. An adapter with concat or gated can tell them apart."
 NARROW = {"style": {"description_width": "initial"}, "layout": {"width": "150px"}}
 PLOT_WIDTH = 840  # pixels, of `findings.INCHES` at 100 dpi
@@ -79,7 +79,7 @@ class Page:
         self.session, self.keep_in, self.holding = session, ROOT / keep, True
         self.runner, self.status, self.bar = Runner(self.say), ipywidgets.HTML(), progress()
         self.drawn: tuple[Wish, Drawn] | None = None
-        self.kept: list[tuple[np.ndarray, str]] = []
+        self.kept: list[tuple[np.ndarray, dict]] = []
         self._controls(adapter, lam, w, steps, seed)
         self.panel = Panel(self._parts(), self._first, self.still)
         self.choose_person(0)
@@ -105,8 +105,7 @@ class Page:
         self.people.box.layout.flex_flow = "row nowrap"
         self.people.box.layout.overflow = "auto hidden"
         self.prompts = Thumbnails(self._ticked, side=72)
-        self.sample = ipywidgets.ToggleButtons(options=range(1, SAMPLES + 1), description="sample",
-                                               style={"button_width": "36px"})  # fmt: skip
+        self.sample = ipywidgets.Dropdown(options=range(1, SAMPLES + 1), description="sample", **NARROW)
         for control in (self.lam, self.w, self.steps, self.seed, self.adapter, self.caption):
             control.observe(self.redraw, "value")
         for button in self.attributes.values():
@@ -125,7 +124,7 @@ class Page:
         for name, button in self.attributes.items():
             button.value = subject.attributes[name] != (name in MENTIONED_WHEN_FALSE)
         self.caption.value = subject.caption
-        self.truth.value = png(np.full((1, 1, 3), 235, np.uint8) if subject.truth is None else subject.truth, 128)
+        self.truth.value = png(BLANK if subject.truth is None else subject.truth, 128)
         self.truth_says.value = of_truth(self.session.score_of_truth(subject))
         self.holding = False
         self.redraw()
@@ -171,8 +170,8 @@ class Page:
         self.status.value = sentence(text, wrong)
 
     def heard_too(self) -> tuple[ipywidgets.Widget, ...]:
-        """Bar, button to stop and sentence for another part of the page."""
-        return self.bar, button("stop", lambda _: self.stop(), width="60px"), self.status
+        """The button to stop, the sentence and the bar, for another part of the page."""
+        return button("stop", lambda _: self.stop(), width="60px"), self.status, self.bar
 
     def follow(self, stream: Generator[int, None, object]) -> Generator[None, None, object]:
         """A session's stream with the bar of this page."""
@@ -230,22 +229,26 @@ class Page:
 
     def keep(self, sample: int) -> None:
         """Put a picture of the grid with its parameters into the strip."""
+        if self.drawn is None:
+            return self.say("there is no picture yet", True)
         wish, drawn = self.drawn
-        what = f"N = {len(wish.rows[0].prompts)}, λ = {wish.rows[0].lam:g}, w = {wish.w:g}"
-        score = f"seed {wish.seed}, sample {sample + 1}: {number(drawn.scores[sample])}"
-        self.kept.append((drawn.pictures[sample], f"{what}\n{score}"))
+        self.kept.append((drawn.pictures[sample], parameters(wish, sample) | {"identity": drawn.scores[sample]}))
         self.strip.value, self.kept_box.layout.display = figure_png(self._kept_figure()), "flex"
 
-    def _kept_figure(self):
-        shown, labels = zip(*self.kept, strict=True)
-        return pictures.strip(np.stack(shown), labels, columns=KEPT_COLUMNS)
+    def _kept_figure(self) -> Figure:
+        labels = [f"N = {one['n_refs']}, λ = {one['lam']:g}, w = {one['guidance']:g}\n"
+                  f"seed {one['seed']}, sample {one['sample']}: {number(one['identity'])}" for _, one in self.kept]
+        return pictures.strip(np.stack([picture for picture, _ in self.kept]), labels, size=3.2, columns=5)
 
-    def save_kept(self) -> Path:
-        """Write the strip as a figure; OSError as of `paths.atomic`."""
-        with atomic(self.keep_in / "kept.pdf") as file:
-            self._kept_figure().savefig(file, format="pdf", dpi=300)
-        self.say(f"saved as {findings.short(self.keep_in / 'kept.pdf')}")
-        return self.keep_in / "kept.pdf"
+    def save_kept(self) -> None:
+        """The strip as kept.pdf, and all parameters of its pictures as kept.csv beside it."""
+        try:
+            with atomic(self.keep_in / "kept.csv") as file:
+                pd.DataFrame([what for _, what in self.kept]).to_csv(file, index=False)
+            plots.save(self._kept_figure(), self.keep_in / "kept.pdf", notebook="explore")
+        except OSError as error:
+            return self.say(str(error), True)
+        self.say(f"saved: {findings.short(self.keep_in / 'kept.pdf')}, and kept.csv with all parameters")
 
 
 class Strips:
@@ -347,7 +350,7 @@ class Photographs:
             self.count += 1
             self.page.people.set([])
             self.page.show_subject(self.page.session.own_subject(taken, self.count))
-            said.append(sentence(f"{len(taken)} of your photographs are the pictures to tick above"))
+            said.append(sentence(f"your photographs that can be ticked above: {len(taken)}"))
         self.says.value = "<br>".join(said)
 
 
@@ -439,6 +442,14 @@ def choice(name: str, values: Sequence) -> ipywidgets.Dropdown:
     """All, or one of the values of a column."""
     options = [("all", None), *((f"{value:g}" if isinstance(value, float) else str(value), value) for value in values)]
     return ipywidgets.Dropdown(options=options, description=findings.AXES.get(name, name), **NARROW)
+
+
+def parameters(wish: Wish, sample: int) -> dict[str, object]:
+    """What a picture of a wish was made of."""
+    made = wish.rows[sample]
+    return {"person": wish.subject.name, "adapter": wish.adapter, "n_refs": len(made.prompts),
+            "prompts": " ".join(str(one + 1) for one in made.prompts), "caption": wish.caption, "lam": made.lam,
+            "guidance": wish.w, "steps": wish.steps, "seed": wish.seed, "sample": made.sample + 1}  # fmt: skip
 
 
 def number(score: float) -> str:

@@ -151,6 +151,19 @@ def test_tex_is_installed_where_apt_can(repository):
     assert run(repository, "scripts/install_tex.sh").stderr == ""
 
 
+def test_chromium_is_installed_where_apt_can(repository):
+    stand_in(repository, "apt-get", INSTALLS.replace("bin/latexmk", "bin/chromium"))
+    result = run(repository, "scripts/install_tex.sh", "browser")
+    assert result.returncode == 0 and result.stderr.startswith("installing Chromium")
+    assert (repository / "log").read_text().splitlines()[-1].endswith(" chromium")
+    assert run(repository, "scripts/install_tex.sh", "browser").stderr == ""
+
+
+def test_without_apt_chromium_is_no_failure(repository):
+    result = run(repository, "scripts/install_tex.sh", "browser")
+    assert result.returncode == 0 and result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("apt", ["none", "fails", "no rights"])
 def test_tex_missing_is_one_line_and_no_failure(repository, apt):
     if apt != "none":
@@ -280,13 +293,18 @@ def test_help_lists_every_target():
     phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
     command = ["make", "--no-print-directory", "help"]  # within `make test`, make would name its folders too
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {line.split()[1] for line in said.splitlines()} == phony - {"tex", "spelling"}
+    assert {line.split()[1] for line in said.splitlines()} == phony - {"tex", "spelling", "browser"}
 
 
 def test_ci_runs_the_tests_as_the_readme_does():
     assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert {"make report", "make test"} <= set(re.findall(r"make \w+", (ROOT / "README.md").read_text()))
+
+
+def test_jupyterlab_is_for_this_machine_alone_and_keeps_its_token():
+    recipe = re.search(r"^lab:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert "--ip=127.0.0.1" in recipe and not re.search("token|password|allow.origin", recipe)
 
 
 def test_clean_removes_what_was_made_and_nothing_else(repository):
