@@ -80,6 +80,9 @@ def usual_filters(table: pd.DataFrame) -> dict[str, object]:
     return {"merge": main.merge, "slots": main.slots, "seed": main.seeds[0], "prompts": "own", "guidance": w}
 
 
+HEAD = f"{'adapter':<24} {'cell':<15} {'N':<4} {'λ':<7} {'value':>8}  [95 % interval]  count"
+
+
 def line(row: Mapping) -> str:
     """A row in a list: what it is of, its value and interval."""
     cell = f"{row['adapter']:<24} {row['cell']:<15} N {row['n_refs']:<2.0f} λ {row['lam']:<5g}"

@@ -125,7 +125,7 @@ class Page:
             button.value = subject.attributes[name] != (name in MENTIONED_WHEN_FALSE)
         self.caption.value = subject.caption
         self.truth.value = png(BLANK if subject.truth is None else subject.truth, 128)
-        self.truth_says.value = of_truth(self.session.score_of_truth(subject))
+        self.truth_says.value = of_truth(subject, self.session.score_of_truth(subject))
         self.holding = False
         self.redraw()
 
@@ -238,7 +238,7 @@ class Page:
     def _kept_figure(self) -> Figure:
         labels = [f"N = {one['n_refs']}, λ = {one['lam']:g}, w = {one['guidance']:g}\n"
                   f"seed {one['seed']}, sample {one['sample']}: {number(one['identity'])}" for _, one in self.kept]
-        return pictures.strip(np.stack([picture for picture, _ in self.kept]), labels, size=3.2, columns=5)
+        return pictures.strip(np.stack([picture for picture, _ in self.kept]), labels, size=3.6, columns=4)
 
     def save_kept(self) -> None:
         """The strip as kept.pdf, and all parameters of its pictures as kept.csv beside it."""
@@ -373,7 +373,8 @@ class Results:
         for control in (*self.filters.values(), self.metric, self.over):
             control.observe(self.update, "value")
         self.list.observe(self._listed, "index")
-        parts = [self.says, row(*self.filters.values()), row(self.metric, self.over), self.plot, self.list,
+        parts = [self.says, row(*self.filters.values()), row(self.metric, self.over), self.plot,
+                 ipywidgets.HTML(f'<pre style="font-size:12px; margin:0 4px">{findings.HEAD}</pre>'), self.list,
                  self.details, self.samples]  # fmt: skip
         self.panel = Panel(parts, lambda: None, lambda: self.figure.value)
         self.update()
@@ -456,8 +457,11 @@ def number(score: float) -> str:
     return "–" if np.isnan(score) else f"{score:.2f}"
 
 
-def of_truth(score: float) -> str:
-    return "no held-out picture" if np.isnan(score) else f"held out: identity <b>{number(score)}</b>"
+def of_truth(subject: Subject, score: float) -> str:
+    """What stands below the held-out picture, or in place of it."""
+    if subject.truth is None:
+        return "photographs not<br>ticked are judges"
+    return f"held out: identity <b>{number(score)}</b>"
 
 
 def short_layer(name: str) -> str:

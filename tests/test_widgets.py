@@ -141,7 +141,7 @@ def test_own_files_become_prompts_and_a_wrong_one_gets_a_sentence(page):
     content = {"name": "a.png", "content": memoryview(photograph(9)), **told}
     photographs.upload.value = ({**content}, {**content, "name": "b.jpg", "content": memoryview(b"no picture")})
     assert "b.jpg: not a readable picture" in photographs.says.value and "Traceback" not in photographs.says.value
-    assert page.prompts.chosen == (0,) and shown(page) != before and "no held-out" in page.truth_says.value
+    assert page.prompts.chosen == (0,) and shown(page) != before and "judges" in page.truth_says.value
     assert "ticked above: 1" in photographs.says.value
     photographs.dropped.value = '[["c.png", "bm9uZQ=="]]'
     assert "c.png" in photographs.says.value and page.subject.name == "your photographs"
