@@ -22,6 +22,7 @@ from .plots import STYLES, color, styled
 from .variants import REFERENCES, roles, usual
 
 FILTERS = ("n_refs", "lam", "merge", "slots", "seed", "prompts", "guidance")
+COLUMNS = (*FILTERS, "adapter", "cell", "metric", "value", "low", "high", "count")
 METRICS = {"identity": "identity", "fid": "FID", "is": "IS", "kid": "KID", "text": "text agreement",
            "top1": "top-1 of people", "copying": "copying of prompts"}  # fmt: skip
 AXES = {"lam": "λ", "n_refs": "N"}
@@ -46,9 +47,12 @@ def command(profile: str) -> str:
 
 
 def read_table(profile: str) -> Table:
-    """The profile's own table, else the published one, of which no samples are kept."""
+    """The profile's own table, else the published one, without samples. ValueError for a column that it lacks."""
     if (file := results_dir(profile) / "table.csv").is_file():
-        return Table(pd.read_csv(file), file.parent)
+        rows = pd.read_csv(file)
+        if lacking := [name for name in COLUMNS if name not in rows]:
+            raise ValueError(f"{short(file)}: the column {lacking[0]} is missing: `{command(profile)}` writes it anew")
+        return Table(rows, file.parent)
     published = results_dir("published") / PUBLISHED
     missing = f"results/{profile} has no table yet: these are the published results; `{command(profile)}` makes its own"
     return Table(pd.read_csv(published / "table.csv"), results_dir(PUBLISHED), missing)

@@ -31,6 +31,7 @@ STYLE = """
           border-radius: 50%; background: transparent !important; cursor: pointer}
 .ipa-dot:hover, .ipa-dot.ipa-on {outline: 2px solid #d62728}
 .ipa-rows select {font-family: monospace; font-size: 12px; white-space: pre}
+.ipa-head {font-size: 12px; margin: 0 4px !important}
 .ipa-drop {border: 2px dashed #999; border-radius: 6px; padding: 10px 16px; color: var(--jp-ui-font-color2, #555)}
 """
 WAIT = 0.05  # seconds; what is moved on within them is not drawn
@@ -154,7 +155,7 @@ class Runner:
     """
 
     def __init__(self, say: Callable[[str, bool], None]):
-        self.say, self.tasks, self.turn = say, {}, asyncio.Lock()
+        self.say, self.running, self.turn = say, {}, asyncio.Lock()
 
     def start(self, kind: str, stream: Generator[None, None, None]) -> None:
         """Follow a stream, in the running event loop if there is one, else to its end."""
@@ -163,19 +164,22 @@ class Runner:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return self.finish(stream)
-        self.tasks[kind] = loop.create_task(self._follow(stream))
+        self.running[kind] = loop.create_task(self._follow(stream)), stream
 
     def finish(self, stream: Generator[None, None, None]) -> None:
-        """Follow a stream to its end at once."""
+        """Follow a stream to its end at once, in place of all others."""
+        self.stop()
         with self.heard(stream):
             for _ in stream:
                 pass
 
     def stop(self, kind: str | None = None) -> bool:
         """End the stream of a kind, or all, between two steps; was there one?"""
-        kinds = list(self.tasks) if kind is None else [kind] * (kind in self.tasks)
-        tasks = [self.tasks.pop(one) for one in kinds]
-        return any([task.cancel() for task in tasks])
+        kinds = list(self.running) if kind is None else [kind] * (kind in self.running)
+        found = [self.running.pop(one) for one in kinds]
+        for _, stream in found:
+            stream.close()  # now, and not when its task is heard of next
+        return any([task.cancel() for task, _ in found])
 
     async def _follow(self, stream: Generator[None, None, None]) -> None:
         with self.heard(stream):

@@ -13,7 +13,7 @@ import html
 import json
 from base64 import b64decode
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import ipywidgets
 import numpy as np
@@ -31,7 +31,8 @@ from .paths import ROOT, atomic
 SAMPLES, LAM_MAX, LAM_STEP = 4, 1.5, 0.05
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the strip
 WORDS = ("sample", "prompt", "leading", "attention", ".")
-FLAT = "All prompts count alike everywhere: this merge is made so. An adapter with concat or gated can tell them apart."
+FLAT = "All prompts count alike everywhere: the merge of this adapter is made so."
+BY_PLACE = ("concat", "gated")  # merges that can listen to different prompts in different places
 NARROW = {"style": {"description_width": "initial"}, "layout": {"width": "150px"}}
 PLOT_WIDTH = 840  # pixels, of `findings.INCHES` at 100 dpi
 DROP_FIELD = """<div class="ipa-drop" ondragover="event.preventDefault()" ondrop="event.preventDefault();
@@ -41,6 +42,7 @@ DROP_FIELD = """<div class="ipa-drop" ondragover="event.preventDefault()" ondrop
  .then(files => { to.value = JSON.stringify(files); to.dispatchEvent(new Event('change', {bubbles: true})) })"
 >Drop photographs of one person here, or</div>"""
 Stream = Generator[None, None, None]
+Made = TypeVar("Made")
 
 
 class Parts(NamedTuple):
@@ -59,13 +61,21 @@ def explore(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, judged_
 
     What is missing is a sentence in place of the parts that need it.
     """
-    results = Results(findings.read_table(profile)).panel
-    try:
-        session = explorer.open_session(profile, max_refs, people, at_first.get("seed", 0), judged_by, device)
-        page = Page(session, **at_first)
-    except explorer.EXPECTED as error:
-        return Parts(*[Notice(str(error))] * 4, results)
+    results = or_sentence(lambda: Results(findings.read_table(profile)).panel)
+    who = {"max_refs": max_refs, "people": people, "seed": at_first.get("seed", 0)}
+    opened = {"judged_by": judged_by, "device": device}
+    page = or_sentence(lambda: Page(explorer.open_session(profile, **who, **opened), **at_first))
+    if isinstance(page, Notice):
+        return Parts(*[page] * 4, results)
     return Parts(page.panel, Strips(page).panel, Attention(page).panel, Photographs(page).panel, results)
+
+
+def or_sentence(make: Callable[[], Made]) -> Made | Notice:
+    """What is made, or the sentence that says why it can't be."""
+    try:
+        return make()
+    except explorer.EXPECTED as error:
+        return Notice(str(error))
 
 
 class Page:
@@ -80,36 +90,40 @@ class Page:
         self.runner, self.status, self.bar = Runner(self.say), ipywidgets.HTML(), progress()
         self.drawn: tuple[Wish, Drawn] | None = None
         self.kept: list[tuple[np.ndarray, dict]] = []
-        self._controls(adapter, lam, w, steps, seed)
+        self._numbers(lam, w, steps, seed)
+        self._choices(adapter)
+        self._listen_to_controls()
         self.panel = Panel(self._parts(), self._first, self.still)
         self.choose_person(0)
 
     # ---- controls ----------------------------------------------------------------------------------------------
 
-    def _controls(self, adapter: str, lam: float, w: float, steps: int, seed: int) -> None:
+    def _numbers(self, lam: float, w: float, steps: int, seed: int) -> None:
+        self.lam = ipywidgets.FloatSlider(lam, min=0, max=LAM_MAX, step=LAM_STEP, description="λ",
+                                          style={"description_width": "28px"}, layout={"width": "420px"})  # fmt: skip
+        self.w = ipywidgets.BoundedFloatText(w, min=0, max=20, step=0.5, description="guidance w", **NARROW)
+        self.steps = ipywidgets.BoundedIntText(steps, min=1, max=200, description="steps", **NARROW)
+        self.seed = ipywidgets.BoundedIntText(seed, min=0, max=2**31, description="seed", **NARROW)
+        self.sample = ipywidgets.Dropdown(options=range(1, SAMPLES + 1), description="sample", **NARROW)
+
+    def _choices(self, adapter: str) -> None:
         names = self.session.adapters
-        slider = {"continuous_update": True, "style": {"description_width": "28px"}, "layout": {"width": "420px"}}
-        narrow = {"style": {"description_width": "initial"}, "layout": {"width": "130px"}}
-        self.lam = ipywidgets.FloatSlider(lam, min=0, max=LAM_MAX, step=LAM_STEP, description="λ", **slider)
-        self.w = ipywidgets.BoundedFloatText(w, min=0, max=20, step=0.5, description="guidance w", **narrow)
-        self.steps = ipywidgets.BoundedIntText(steps, min=1, max=200, description="steps", **narrow)
-        self.seed = ipywidgets.BoundedIntText(seed, min=0, max=2**31, description="seed", **narrow)
         self.adapter = ipywidgets.Dropdown(options=names, value=adapter if adapter in names else names[0],
-                                           description="adapter", style={"description_width": "initial"})  # fmt: skip
+                                           description="adapter", style=NARROW["style"])  # fmt: skip
         self.caption = ipywidgets.Text(description="caption", continuous_update=False, layout={"width": "98%"})
         self.attributes = {name: ipywidgets.ToggleButton(description=words, layout={"width": "auto", "height": "26px"})
                            for name, words in (HAIR | LOOKS | STATES).items()}  # fmt: skip
-        self.people = Thumbnails(self.choose_person, side=56, single=True)
-        self.people.show([self.session.thumbnail(person) for person in self.session.people],
-                         [""] * len(self.session.people), [0])  # fmt: skip
-        self.people.box.layout.flex_flow = "row nowrap"
-        self.people.box.layout.overflow = "auto hidden"
-        self.prompts = Thumbnails(self._ticked, side=72)
-        self.sample = ipywidgets.Dropdown(options=range(1, SAMPLES + 1), description="sample", **NARROW)
+        self.prompts, self.people = Thumbnails(self._ticked, 72), Thumbnails(self.choose_person, 56, single=True)
+        people = self.session.people
+        self.people.show([self.session.thumbnail(person) for person in people], [""] * len(people), [0])
+        self.people.box.layout.flex_flow, self.people.box.layout.overflow = "row nowrap", "auto hidden"
+
+    def _listen_to_controls(self) -> None:
+        self.adapter.observe(self._other_adapter, "value")
         for control in (self.lam, self.w, self.steps, self.seed, self.adapter, self.caption):
             control.observe(self.redraw, "value")
-        for button in self.attributes.values():
-            button.observe(self._reworded, "value")
+        for one in self.attributes.values():
+            one.observe(self._reworded, "value")
 
     def choose_person(self, number: int) -> None:
         """The person of a thumbnail: the pictures set aside are ticked, the caption is that of the held-out one."""
@@ -151,14 +165,15 @@ class Page:
             return self.say(f"{self.adapter.value} takes up to {self.n_max} prompts: take one away first", True)
         self.redraw()
 
+    def _other_adapter(self, _) -> None:
+        """Of the prompts those stay that it has slots for."""
+        self.prompts.set(self.prompts.chosen[: self.n_max])
+
     def _reworded(self, _) -> None:
         """A caption of the attributes that are ticked."""
         if not self.holding:
             ticked = {name: button.value != (name in MENTIONED_WHEN_FALSE) for name, button in self.attributes.items()}
             self.caption.value = caption(ticked)
-
-    def rows(self) -> tuple[Row, ...]:
-        return explorer.grid(self.prompts.chosen, self.weight, SAMPLES)
 
     def wish(self, rows: tuple[Row, ...]) -> Wish:
         """What the controls ask for."""
@@ -201,7 +216,7 @@ class Page:
             self.runner.start("grid", self._draw_grid())
 
     def _draw_grid(self) -> Stream:
-        wish = self.wish(self.rows())
+        wish = self.wish(explorer.grid(self.prompts.chosen, self.weight, SAMPLES))
         drawn = yield from self.follow(self.session.draw(wish))
         self.drawn = wish, drawn
         for shown, says, picture, score in zip(self.shown, self.says, *vars(drawn).values(), strict=True):
@@ -212,13 +227,15 @@ class Page:
     def _first(self) -> None:
         """What is to be seen before anything is moved."""
         if self.drawn is None:
-            self.runner.stop("grid")
             self.runner.finish(self._draw_grid())
 
     def still(self) -> bytes:
+        """Prompts, held-out picture and samples side by side."""
+        if self.drawn is None:
+            return png(BLANK)
         wish, drawn = self.drawn
-        given = [self.subject.pictures[i] for i in wish.rows[0].prompts]
-        truth = [] if self.subject.truth is None else [self.subject.truth]
+        given = [wish.subject.pictures[i] for i in wish.rows[0].prompts]
+        truth = [] if wish.subject.truth is None else [wish.subject.truth]
         labels = [f"prompt {i + 1}" for i in range(len(given))] + ["held out"] * len(truth)
         labels += [f"λ = {wish.rows[0].lam:g}: {number(score)}" for score in drawn.scores]
         return figure_png(pictures.strip(np.stack([*given, *truth, *drawn.pictures]), labels, size=1.8, columns=9))
@@ -312,7 +329,13 @@ class Attention:
         prompts = wish.subject.pictures[list(wish.rows[0].prompts)]
         self.map.value = figure_png(pictures.prompt_regions(picture, shares[self.layer.value], prompts, words=WORDS))
         flat = np.ptp(shares[self.layer.value], axis=(1, 2)).max() < pictures.TIE and len(prompts) > 1
-        self.note.value = sentence(FLAT if flat else "")
+        self.note.value = sentence(" ".join([FLAT, self.others()]) if flat else "")
+
+    def others(self) -> str:
+        """Adapters that are better looked at here."""
+        session = self.page.session
+        names = [name for name in session.adapters if session.adapter(name).merge in BY_PLACE]
+        return f"Choose {' or '.join(names[:2])} above to see them told apart." if names else ""
 
     def _first(self) -> None:
         if self.heard is None:
@@ -358,26 +381,29 @@ class Results:
     """The tidy table: rows chosen by filters, a figure whose points can be clicked, and what lies behind a row."""
 
     def __init__(self, found: Table):
-        self.found, self.says = found, ipywidgets.HTML(sentence(found.missing, wrong=True))
+        self.found = found
+        self.figure, self.samples, self.details, self.dots = image(), image(), ipywidgets.HTML(), []
+        self.plot = ipywidgets.Box([self.figure], layout={"width": f"{PLOT_WIDTH}px", "flex": "none"})
+        self.plot.add_class("ipa-plot")
+        self.list = ipywidgets.Select(rows=8, layout={"width": "98%"}).add_class("ipa-rows")
+        self._choices()
+        says, head = sentence(found.missing, wrong=True), f'<pre class="ipa-head">{findings.HEAD}</pre>'
+        parts = [ipywidgets.HTML(says), row(*self.filters.values()), row(self.metric, self.over), self.plot,
+                 ipywidgets.HTML(head), self.list, self.details, self.samples]  # fmt: skip
+        self.panel = Panel(parts, lambda: None, lambda: self.figure.value)
+        self.update()
+
+    def _choices(self) -> None:
+        found = self.found
         self.filters = {name: choice(name, findings.values(found.rows, name)) for name in findings.FILTERS}
         metrics = [(name, key) for key, name in findings.METRICS.items() if key in set(found.rows["metric"])]
         self.metric = ipywidgets.Dropdown(options=metrics, description="metric", **NARROW)
         self.over = ipywidgets.Dropdown(options=[("λ", "lam"), ("N", "n_refs")], description="over", **NARROW)
-        self.figure, self.dots = image(), []
-        self.plot = ipywidgets.Box([self.figure], layout={"width": f"{PLOT_WIDTH}px", "flex": "none"})
-        self.plot.add_class("ipa-plot")
-        self.list = ipywidgets.Select(rows=8, layout={"width": "98%"}).add_class("ipa-rows")
-        self.details, self.samples = ipywidgets.HTML(), image()
         for name, value in findings.usual_filters(found.rows).items():
             self.filters[name].value = value
         for control in (*self.filters.values(), self.metric, self.over):
             control.observe(self.update, "value")
         self.list.observe(self._listed, "index")
-        parts = [self.says, row(*self.filters.values()), row(self.metric, self.over), self.plot,
-                 ipywidgets.HTML(f'<pre style="font-size:12px; margin:0 4px">{findings.HEAD}</pre>'), self.list,
-                 self.details, self.samples]  # fmt: skip
-        self.panel = Panel(parts, lambda: None, lambda: self.figure.value)
-        self.update()
 
     def update(self, _=None) -> None:
         """The rows that the filters leave, as a figure and as a list."""
