@@ -62,12 +62,14 @@ def test_what_torch_requires_is_pinned_with_the_rest():
 
 def test_conda_has_the_same_versions():
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    *by_pip, editable = dependencies[-1]["pip"]
     conda = dict(line.partition("=")[::2] for line in dependencies if isinstance(line, str))
     assert conda.pop("python") == "3.11"
     conda = {CONDA.get(name, name): version for name, version in conda.items() if name not in NOT_PYTHON}
     pinned = pins("base.txt") | pins("test.txt") | pins("torch.txt")
+    conda |= dict(line.split("==") for line in by_pip)
     assert conda == {name: pinned[name] for name in asked("base.in") | asked("test.in")}
-    assert dependencies[-1] == {"pip": ["--editable ."]}
+    assert editable == "--editable ."
 
 
 def imports(path: Path) -> set[str]:
