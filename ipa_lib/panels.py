@@ -35,6 +35,7 @@ STYLE = """
 .ipa-drop {border: 2px dashed #999; border-radius: 6px; padding: 10px 16px; color: var(--jp-ui-font-color2, #555)}
 """
 WAIT = 0.05  # seconds; what is moved on within them is not drawn
+PAUSE = 0.003  # seconds after a step, in which the kernel hears what was moved or pressed
 BLANK = np.full((1, 1, 3), 235, np.uint8)
 Result = TypeVar("Result")
 numbers = count()
@@ -186,7 +187,7 @@ class Runner:
             await asyncio.sleep(WAIT)
             async with self.turn:
                 for _ in stream:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(PAUSE)
 
     @contextmanager
     def heard(self, stream: Generator[None, None, None]) -> Iterator[None]:

@@ -2,6 +2,9 @@
 
 import asyncio
 import io
+import os
+import subprocess
+import sys
 from datetime import datetime
 
 import ipywidgets
@@ -171,6 +174,12 @@ def test_without_results_all_parts_are_sentences(tmp_path, monkeypatch):
     assert "make report" in text(found.panel)
     found.choose(0)
     assert "make report PROFILE=full" in found.details.value
+
+
+def test_it_is_imported_without_a_display():
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
+    command = [sys.executable, "-c", "import ipa_lib.widgets"]
+    assert subprocess.run(command, cwd=paths.ROOT, env=environment).returncode == 0
 
 
 # ---- streams ----------------------------------------------------------------------------------------------------
