@@ -2,10 +2,11 @@
 
     python benchmarks/explore_latency.py --rounds 12    # two minutes on one core
 
-The scale model, its published adapter in four slots, the drawn person of docs/person. Cases: the `first` grid, of which
-nothing was computed before; `lam`, another λ; `prompt`, one prompt taken away, so K'/V' anew; `text`, another caption;
-`lam0`, λ = 0, where the image attention is spared; `again`, a grid that was drawn before. All are timed in one process
-in the order A B A C A …, A the first grid and B, C … in an order drawn anew every round.
+The scale model, its published adapter in four slots, the drawn person of docs/person. Cases: the `first` grid, of
+which nothing was computed before but for the models; `lam`, another λ; `prompt`, one prompt taken away, so K'/V'
+anew; `text`, another caption; `lam0`, λ = 0, where the image attention is spared; `again`, a grid that was drawn
+before. All are timed in one process in the order A B A C A …, A the first grid and B, C … in an order drawn anew
+every round.
 
 How to read `results/bench/explore_latency.csv`: a row is a case. `seconds` is the median over the rounds, `slowest` the
 largest; `ratio` is the median of the time over the mean of its two neighbours A, `low` and `high` its 95 % bootstrap
@@ -18,7 +19,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from ipa_lib.intervals import bootstrap
 
 STEPS, SAMPLES, N, CAPTION = 20, 4, 4, "a photo of a person with glasses, smiling"
 ADAPTER, CASES = "published", ("lam", "prompt", "text", "lam0", "again")
-fresh = count(1)  # no λ, caption or number of noise is asked for twice
+fresh = count(1)  # no λ or caption is asked for twice
 
 
 def new_session(folder: Path) -> Session:
@@ -47,7 +47,7 @@ def new_session(folder: Path) -> Session:
 
 
 def cases(session: Session) -> dict[str, Callable]:
-    """What is asked for, by name; "first" forgets all that was computed of the person and the text."""
+    """What is asked for, by name; "first" forgets all that was computed before."""
     files = folders.picture_files(paths.ROOT / "docs/person")
     photographs = celeba.load_pictures(files, session.models.picture_size)
     who, seed = session.own_subject(photographs), 7
@@ -57,24 +57,16 @@ def cases(session: Session) -> dict[str, Callable]:
         return sum(1 for _ in session.draw(wish))
 
     def first():
-        Session.text.cache_clear(), Session.keys_values.cache_clear()
+        session.memory.clear()
         return draw(session.own_subject(photographs))
-
-    def without_one():
-        Session.keys_values.cache_clear()
-        return draw(prompts=range(1, N), lam=1 + 1e-6 * next(fresh))
-
-    def text_alone():
-        session.finished.clear()
-        return draw(lam=0.0)
 
     return {
         "first": first,
         "lam": lambda: draw(lam=1 + 1e-6 * next(fresh)),
-        "prompt": without_one,
+        "prompt": lambda: draw(prompts=range(1, N)),
         "text": lambda: draw(caption=f"{CAPTION} {next(fresh)}"),
-        "lam0": text_alone,
-        "again": partial(draw, lam=0.5),
+        "lam0": lambda: draw(lam=0.0),
+        "again": draw,
     }
 
 
@@ -90,8 +82,7 @@ def measure(acts: dict[str, Callable], rounds: int, seed: int = 0) -> Iterator[t
     for _ in range(rounds):
         before = seconds(acts["first"])
         for name in shuffle.permutation(CASES):
-            if name == "again":
-                acts[name]()  # it is asked for the second time
+            acts["again"]()  # what is kept from here on: models, person, K'/V', text, one grid
             own, after = seconds(acts[name]), seconds(acts["first"])
             yield name, own, (before + after) / 2
             yield "first", after, after
@@ -114,8 +105,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         acts = cases(new_session(Path(folder)))
-        for act in acts.values():
-            act()  # a warm-up
+        acts["first"]()  # a warm-up
         found = pd.DataFrame(tqdm(measure(acts, options.rounds), total=2 * len(CASES) * options.rounds, mininterval=5),
                              columns=["case", "own", "first"])  # fmt: skip
     times = {name: one[["own", "first"]].to_numpy().T for name, one in found.groupby("case")}

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import diffusers
 import numpy as np
@@ -42,7 +41,8 @@ from .paths import ROOT, results_dir
 
 EXPECTED = (ValueError, OSError, FloatingPointError)  # a user's mistakes, each a sentence
 EVERYWHERE = "all layers"
-KEPT = 200  # finished wishes
+KEPT = 100  # things computed
+Made = TypeVar("Made")
 OWN = 1_000_000  # number of the first subject of own photographs
 
 
@@ -126,15 +126,25 @@ class Session:
     table: pd.DataFrame
     sets: pd.DataFrame
     adapters: tuple[str, ...]
-    finished: dict[Wish, Drawn] = field(default_factory=dict)
+    memory: dict[Hashable, object] = field(default_factory=dict)
 
     @property
     def people(self) -> list[int]:
         return self.sets["person"].tolist()
 
-    @lru_cache(64)  # noqa: B019 as long as the session
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What was made for `key` before, else what is made now; of more than `KEPT` the oldest goes."""
+        if key not in self.memory:
+            self.memory[key] = make()
+            if len(self.memory) > KEPT:
+                self.memory.pop(next(iter(self.memory)))
+        return self.memory[key]
+
     def subject(self, person: int) -> Subject:
         """A person of the set: those set aside as prompts and half of the others may be prompts, the rest judges."""
+        return self.once(("subject", person), lambda: self._subject(person))
+
+    def _subject(self, person: int) -> Subject:
         row = self.sets.set_index("person").loc[person]
         rest = [one for one in row["held_out"] if one != row["target"]]
         usable, judged = [*row["prompts"], *rest[: len(rest) // 2]], rest[len(rest) // 2 :]
@@ -165,20 +175,21 @@ class Session:
     def patches(self) -> bool:
         return bool(self.adapter(self.adapters[0]).projection.patches)
 
-    @lru_cache  # noqa: B019 as long as the session
     def adapter(self, name: str) -> MultiImageAdapter:
         """By the name of its folder; errors as `MultiImageAdapter.load`."""
-        return MultiImageAdapter.load(adapter_file(self.results, name)).to(self.models.device).requires_grad_(False)
+        file, device = adapter_file(self.results, name), self.models.device
+        return self.once(("adapter", name), lambda: MultiImageAdapter.load(file).to(device).requires_grad_(False))
 
-    @lru_cache(KEPT)  # noqa: B019 as long as the session
     def text(self, caption: str) -> Tensor:
         """Text states [L,D]."""
-        return encode_captions(self.models, [caption])[0].to(self.models.device)
+        return self.once(("text", caption), lambda: encode_captions(self.models, [caption])[0].to(self.models.device))
 
     # K' and V' of both branches of equation (5), once for all steps, samples and λ
-    @lru_cache(KEPT)  # noqa: B019 as long as the session
     def keys_values(self, adapter: str, subject: Subject, prompts: tuple[tuple[int, ...], ...]) -> ImageKV | None:
         """Of one or several choices of prompts; None where no choice has any. Errors as `MultiImageAdapter.forward`."""
+        return self.once((adapter, subject, prompts), lambda: self._keys_values(adapter, subject, prompts))
+
+    def _keys_values(self, adapter: str, subject: Subject, prompts: tuple[tuple[int, ...], ...]) -> ImageKV | None:
         if not (n := max(map(len, prompts))):
             return None
         rows = torch.tensor([[*chosen, *[0] * (n - len(chosen))] for chosen in prompts])  # [B,N]
@@ -193,15 +204,11 @@ class Session:
         A wish that was fulfilled before is there at once. ValueError for more prompts than the adapter has slots,
         FloatingPointError where latents are not finite.
         """
-        if (kept := self.finished.get(wish)) is not None:
+        if (kept := self.memory.get(wish)) is not None:
             return kept
         for step, x_t in enumerate(self._denoise(wish), start=1):  # noqa: B007 the last one is x_0
             yield step
-        drawn = self._judged(wish, self._decoded(x_t))
-        self.finished[wish] = drawn
-        if len(self.finished) > KEPT:
-            self.finished.pop(next(iter(self.finished)))
-        return drawn
+        return self.once(wish, lambda: self._judged(wish, self._decoded(x_t)))
 
     def listen(self, wish: Wish) -> Generator[int, None, dict[str, np.ndarray]]:
         """Which prompt each place of the one picture of a wish listened to, means over the steps.
