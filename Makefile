@@ -41,8 +41,9 @@ test: $(TEST) tex spelling browser  ## the tests (20 minutes)
 lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
 	@scripts/lint.sh
 
+lab: export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of this environment before one in the user's home
 lab: $(BASE)  ## JupyterLab on 127.0.0.1 with a token: notebooks/explore.ipynb
-	@JUPYTER_PREFER_ENV_PATH=1 jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
+	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base and encoder can do
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done

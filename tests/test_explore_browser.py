@@ -61,7 +61,7 @@ def folder(small_results, tmp_path_factory):
 @pytest.fixture(scope="module")
 def lab(folder):
     """(address, token) of a server that the recipe of `make lab` has started in that place."""
-    recipe = re.search(r"^lab:.*\n\t@(?:\w+=\S+ )*(.*?) \$\(if", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    recipe = re.search(r"^\t@(jupyter lab .*?) \$\(if", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port, token = free.getsockname()[1], secrets.token_hex(16)

@@ -304,11 +304,6 @@ def test_ci_runs_the_tests_as_the_readme_does():
     assert {"make report", "make test"} <= set(re.findall(r"make \w+", (ROOT / "README.md").read_text()))
 
 
-def test_jupyterlab_is_for_this_machine_alone_and_keeps_its_token():
-    recipe = re.search(r"^lab:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    assert "--ip=127.0.0.1" in recipe and not re.search("token|password|allow.origin", recipe)
-
-
 def test_clean_removes_what_was_made_and_nothing_else(repository):
     made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.aux", ".run/lock"]
     kept = ["models/mini/unet.bin", "data/celeba/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".venv/bin/python"]
