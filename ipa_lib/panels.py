@@ -97,9 +97,7 @@ class Thumbnails(ipywidgets.VBox):
         for i, button in enumerate(self.buttons):
             button.add_class("ipa-pic").add_class(f"{name}-{i}")
             button.observe(self._clicked, "value")
-        below = [ipywidgets.HTML(f'<small style="line-height:1.1">{html.escape(x)}</small>') for x in labels]
-        self.box.children = [ipywidgets.VBox(pair, layout={"align_items": "center"})
-                             for pair in zip(self.buttons, below, strict=True)]  # fmt: skip
+        self.box.children = [labelled(*pair) for pair in zip(self.buttons, labels, strict=True)]
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -117,6 +115,12 @@ class Thumbnails(ipywidgets.VBox):
         if self.single:
             self.set([number])
         self.choose(number)
+
+
+def labelled(widget: ipywidgets.Widget, label: str) -> ipywidgets.Widget:
+    """A widget with a small label below it."""
+    below = [ipywidgets.HTML(f"<small>{html.escape(label)}</small>")] if label else []
+    return ipywidgets.VBox([widget, *below], layout={"align_items": "center", "flex": "none", "margin": "0 2px 0 0"})
 
 
 def background(name: str, picture: bytes) -> str:

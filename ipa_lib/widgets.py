@@ -90,6 +90,7 @@ class Page:
         self.runner, self.status, self.bar = Runner(self.say), ipywidgets.HTML(), progress()
         self.drawn: tuple[Wish, Drawn] | None = None
         self.kept: list[tuple[np.ndarray, dict]] = []
+        self.others: list[Callable[[], None]] = []  # parts that show somebody: told when it is somebody else
         self._numbers(lam, w, steps, seed)
         self._choices(adapter)
         self._listen_to_controls()
@@ -100,23 +101,24 @@ class Page:
 
     def _numbers(self, lam: float, w: float, steps: int, seed: int) -> None:
         self.lam = ipywidgets.FloatSlider(lam, min=0, max=LAM_MAX, step=LAM_STEP, description="λ",
-                                          style={"description_width": "28px"}, layout={"width": "420px"})  # fmt: skip
-        self.w = ipywidgets.BoundedFloatText(w, min=0, max=20, step=0.5, description="guidance w", **NARROW)
-        self.steps = ipywidgets.BoundedIntText(steps, min=1, max=200, description="steps", **NARROW)
-        self.seed = ipywidgets.BoundedIntText(seed, min=0, max=2**31, description="seed", **NARROW)
+                                          style={"description_width": "28px"}, layout={"width": "330px"})  # fmt: skip
+        short = NARROW | {"layout": {"width": "110px"}}
+        self.w = ipywidgets.BoundedFloatText(w, min=0, max=20, step=0.5, description="w", **short)
+        self.steps = ipywidgets.BoundedIntText(steps, min=1, max=200, description="steps", **short)
+        self.seed = ipywidgets.BoundedIntText(seed, min=0, max=2**31, description="seed", **short)
         self.sample = ipywidgets.Dropdown(options=range(1, SAMPLES + 1), description="sample", **NARROW)
 
     def _choices(self, adapter: str) -> None:
         names = self.session.adapters
-        self.adapter = ipywidgets.Dropdown(options=names, value=adapter if adapter in names else names[0],
-                                           description="adapter", style=NARROW["style"])  # fmt: skip
+        adapter = adapter if adapter in names else names[0]
+        wide = NARROW | {"layout": {"width": "260px"}}
+        self.adapter = ipywidgets.Dropdown(options=names, value=adapter, description="adapter", **wide)
         self.caption = ipywidgets.Text(description="caption", continuous_update=False, layout={"width": "98%"})
         self.attributes = {name: ipywidgets.ToggleButton(description=words, layout={"width": "auto", "height": "26px"})
                            for name, words in (HAIR | LOOKS | STATES).items()}  # fmt: skip
         self.prompts, self.people = Thumbnails(self._ticked, 72), Thumbnails(self.choose_person, 56, single=True)
         people = self.session.people
         self.people.show([self.session.thumbnail(person) for person in people], [""] * len(people), [0])
-        self.people.box.layout.flex_flow, self.people.box.layout.overflow = "row nowrap", "auto hidden"
 
     def _listen_to_controls(self) -> None:
         self.adapter.observe(self._other_adapter, "value")
@@ -141,6 +143,8 @@ class Page:
         self.truth.value = png(BLANK if subject.truth is None else subject.truth, 128)
         self.truth_says.value = of_truth(subject, self.session.score_of_truth(subject))
         self.holding = False
+        for clear in self.others:
+            clear()
         self.redraw()
 
     @property
@@ -278,6 +282,11 @@ class Strips:
         parts = [row(page.sample, lam, n, *page.heard_too(), align_items="center"), self.over_lam, self.over_n]
         self.panel = Panel(parts, self._first, lambda: self.over_lam.value)
         self.drawn: dict[str, Drawn] = {}
+        page.others.append(self.clear)
+
+    def clear(self) -> None:
+        """Nothing of somebody else stays."""
+        self.over_lam.value = self.over_n.value = png(BLANK)
 
     def draw(self, over: str) -> None:
         """Draw the row over λ or over N."""
@@ -310,6 +319,11 @@ class Attention:
         go = button("show attention", lambda _: self.page.runner.start("attention", self._listen()), width="150px")
         parts = [row(page.sample, self.layer, go, *page.heard_too(), align_items="center"), self.map, self.note]
         self.panel = Panel(parts, self._first, lambda: self.map.value)
+        page.others.append(self.clear)
+
+    def clear(self) -> None:
+        """Nothing of somebody else stays."""
+        self.heard, self.map.value, self.note.value = None, png(BLANK), ""
 
     def _listen(self) -> Stream:
         page = self.page

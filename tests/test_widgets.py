@@ -114,6 +114,8 @@ def test_strips_are_drawn_by_one_click(page):
     strips.draw("N")
     assert strips.over_n.value != empty
     assert [len(strips.drawn[over].pictures) for over in ("λ", "N")] == [7, 5]
+    page.people.buttons[1].value = True
+    assert strips.over_n.value == strips.over_lam.value == empty
 
 
 def test_attention_by_layer_and_its_remark(page):
