@@ -81,7 +81,7 @@ def lab(folder):
         server.wait(30)
 
 
-def wait_for(address, log, seconds=120):
+def wait_for(address, log, seconds=300):
     for _ in range(2 * seconds):
         try:
             return urllib.request.urlopen(address, timeout=5).close()
@@ -98,7 +98,7 @@ def page(lab):
         flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
-        page.set_default_timeout(120 * SECONDS)
+        page.set_default_timeout(300 * SECONDS)  # a busy machine is no failure
         page.goto(f"{address}/lab/tree/notebooks/explore.ipynb?token={token}&reset")
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
         page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
@@ -197,7 +197,7 @@ def test_the_n_strip_is_drawn(page):
     before = content(page, cell)
     cell.get_by_role("button", name="draw the N strip").click()
     page.wait_for_timeout(SECONDS)
-    deadline = time.time() + 60
+    deadline = time.time() + 300
     while (after := content(page, cell)) == before and time.time() < deadline:
         page.wait_for_timeout(SECONDS / 2)
     assert after[0] == before[0] and after[1] != before[1]  # over three prompts, no longer four
