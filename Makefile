@@ -35,14 +35,15 @@ paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the pub
 arxiv: paper  ## the same as one archive of sources, which plain pdflatex compiles: paper/arxiv.tar.gz
 	@scripts/arxiv.sh paper
 
-test: $(TEST) tex spelling  ## the tests (20 minutes)
+test: $(TEST) tex spelling browser  ## the tests (20 minutes)
 	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
 lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
 	@scripts/lint.sh
 
-lab: $(BASE)  ## JupyterLab in notebooks/, on 127.0.0.1
-	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of this environment before one in the user's home
+lab: $(BASE)  ## JupyterLab on 127.0.0.1 with a token: notebooks/explore.ipynb
+	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base and encoder can do
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
@@ -68,6 +69,9 @@ tex:
 spelling:
 	@scripts/install_tex.sh spelling
 
+browser:
+	@scripts/install_tex.sh browser
+
 $(VENV)/.ready: $(PINS)
 	@scripts/environment.sh $(VENV)
 	@touch $@
@@ -76,4 +80,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base check paper arxiv test lint lab bench env pins clean help tex spelling
+.PHONY: publish report smoke base check paper arxiv test lint lab bench env pins clean help tex spelling browser

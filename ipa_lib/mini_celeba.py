@@ -865,6 +865,17 @@ def _read_stamp(root: str | Path) -> dict:
     return stamp
 
 
+def occluders(root: str | Path, files: Sequence[str]) -> list[str]:
+    """What covers the face in each of `files` of a folder that `write_mini_celeba` finished; empty: nothing.
+
+    Errors as `drawn_factors`.
+    """
+    stamp = _read_stamp(root)
+    order = file_order(stamp["people"], stamp["pictures"], stamp["seed"])
+    keys = [order[int(Path(file).stem) - 1].tolist() for file in files]
+    return [occluder(stamp["seed"], *key).removeprefix("none") for key in keys]
+
+
 def redrawn(root: str | Path, rows: Sequence[int], occluded: Sequence[bool]) -> np.ndarray:
     """Pictures of a folder that `write_mini_celeba` finished, each with or without an occluder: uint8 [S, H, W, 3].
 

@@ -23,6 +23,7 @@ from PIL import Image
 from .plots import CM, DPI, WIDTH, at_lam, number, styled, tex_number
 from .variants import usual
 
+REGIONS = ("образец", "подсказка", "главная", "внимание", ",")  # what `prompt_regions` says
 TIE = 0.001  # shares of attention that differ by less count as equal
 
 
@@ -124,26 +125,42 @@ def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: fl
 
 
 @styled
-def prompt_regions(picture: np.ndarray, shares: np.ndarray, prompts: np.ndarray, size: float = 2.2) -> Figure:
+def strip(shown: np.ndarray, labels: Sequence[str], size: float = 2.2, columns: int = 7) -> Figure:
+    """uint8 pictures [C, H, W, 3] side by side, `columns` in a row, with a label of one or two lines below each."""
+    _same("labels", (len(labels),), _stacked("shown", shown, 4)[:1])
+    rows, room = -(-len(shown) // columns), 0.35 * (1 + max(label.count("\n") for label in labels))
+    gaps = {row: room for row in range(1, rows + 1)}  # also below the last
+    grid = Grid(columns=min(columns, len(shown)), rows=rows, row_gaps=gaps, size=size)
+    for i, (picture, label) in enumerate(zip(shown, labels, strict=True)):
+        grid.show(i // columns, i % columns, picture)
+        grid.under(i // columns, i % columns, label)
+    return grid.fig
+
+
+@styled
+def prompt_regions(
+    picture: np.ndarray, shares: np.ndarray, prompts: np.ndarray, size: float = 2.2, words: Sequence[str] = REGIONS
+) -> Figure:
     """A picture | its prompts, and under each where it was listened to | the prompt listened to most in each place.
 
     picture [H, W, 3], prompts [N, H, W, 3] uint8; shares [N, h, w], one picture of `attention_maps.average`;
-    size: the largest side of a picture in cm.  All maps have one scale, and 1/N lies in it.  The last panel stays
-    bare where the two that lead are within `TIE` of each other.  ValueError for other shapes or kinds.
+    size: the largest side of a picture in cm; words: for sample, prompt, the panel of the leading one, attention; the
+    decimal mark.  All maps have one scale, and 1/N lies in it.  The last panel stays bare where the two that lead are
+    within `TIE` of each other.  ValueError for other shapes or kinds.
     """
     n, shares = _stacked("prompts", prompts, 4)[0], _maps(shares, len(prompts))
     _stacked("picture", picture, 3)
     tones = sns.color_palette("Set2" if n <= 8 else "husl", n)  # not those of N
     grid = Grid(columns=n + 2, rows=2, gaps={1: 0.3, n + 1: 0.3}, size=size)
-    for column, name in enumerate(["образец", *(f"подсказка {p + 1}" for p in range(n)), "главная"]):
+    for column, name in enumerate([words[0], *(f"{words[1]} {p + 1}" for p in range(n)), words[2]]):
         grid.head(column, column + 1, name)
     grid.show(0, 0, picture)
     for p in range(n):
         _frame(grid.show(0, p + 1, prompts[p]), tones[p])
         heat = _over(grid.show(1, p + 1, _faint(picture)), shares[p], "bilinear", **_scale(shares))
     _over(grid.show(0, n + 1, _faint(picture)), _painted(shares, tones), "none")
-    _bar(grid, heat, 1 / n)
-    _numbers(grid, tones)
+    _bar(grid, heat, 1 / n, *words[3:])
+    _numbers(grid, tones, words[1])
     return grid.fig
 
 
@@ -184,24 +201,24 @@ def _frame(ax: Axes, tone: tuple[float, float, float]) -> None:
     ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=tone, linewidth=4))
 
 
-def _bar(grid: Grid, heat: AxesImage, equal: float) -> None:
+def _bar(grid: Grid, heat: AxesImage, equal: float, name: str, mark: str) -> None:
     """The colour bar beside the maps, with a line at 1/N."""
     x, y, side = grid.left(1) - 0.55, grid.upper(1) + 0.1, grid.side_cm - 0.2
-    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value)}
+    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value).replace(",", mark)}
     bar = grid.fig.colorbar(heat, grid.fig.add_axes(grid.box(x, y, 0.2, side)), ticklocation="left", **ticks)
-    bar.set_label("внимание", fontsize=7)
+    bar.set_label(name, fontsize=7)
     bar.ax.tick_params(labelsize=6.5, length=2)
     bar.ax.grid(False)
     bar.ax.axhline(equal, color="0.1", linewidth=1)
 
 
-def _numbers(grid: Grid, tones: Sequence) -> None:
+def _numbers(grid: Grid, tones: Sequence, name: str) -> None:
     """Which colour is which prompt, in the cell below the last panel; four in a column."""
     patches = {str(p): Patch(color=tone) for p, tone in enumerate(tones, start=1)}
     cell = grid.box(grid.left(len(tones) + 1), grid.upper(1), grid.side_cm, grid.side_cm)
     look = {"ncols": -(-len(tones) // 4), "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2, "borderpad": 0}
     place = {"loc": "upper left", "bbox_to_anchor": cell, "alignment": "left", "borderaxespad": 0}
-    grid.fig.legend(patches.values(), patches, title="подсказка", title_fontsize=6.5, fontsize=6.5, **look, **place)
+    grid.fig.legend(patches.values(), patches, title=name, title_fontsize=6.5, fontsize=6.5, **look, **place)
 
 
 # ---- the grid ----------------------------------------------------------------------------------------------
@@ -251,7 +268,7 @@ class Grid:
 
     def under(self, row: int, column: int, text: str) -> None:
         middle = self.left(column) + self.side_cm / 2
-        y = self.upper(row) + self.side_cm + 0.2
+        y = self.upper(row) + self.side_cm + 0.03 + 0.17 * (1 + text.count("\n"))
         self.fig.text(middle / self.width, self._y(y), text, ha="center", va="center", fontsize=7.5)
 
     def shade(self, start: int, stop: int) -> None:

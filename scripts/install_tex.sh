@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# install_tex.sh [spelling]: TeX for paper/main.tex, or hunspell for its proof-reading, where apt and the rights are there.
-# Where not: one line, and the build goes on without; without hunspell one test is skipped.
+# install_tex.sh [spelling|browser]: TeX for paper/main.tex, or hunspell for its proof-reading, or Chromium for the test of
+# notebooks/explore.ipynb, where apt and the rights are there.
+# Where not: one line, and the build goes on without; without hunspell or Chromium some tests are skipped.
 set -u
 cd "$(dirname "$0")/.." || exit 0
 . scripts/lib.sh
@@ -8,6 +9,12 @@ cd "$(dirname "$0")/.." || exit 0
 # shellcheck disable=SC2086  # lists
 if [ "${1-}" = spelling ]; then
     command -v hunspell >/dev/null || apt_install $spelling_packages || true
+    exit 0
+fi
+if [ "${1-}" = browser ]; then
+    has_chromium && exit 0
+    echo "installing Chromium for the tests (113 MB, half a minute)" >&2
+    apt_install chromium || true
     exit 0
 fi
 tex_tool >/dev/null && exit 0

@@ -14,6 +14,8 @@ apt_install() {
 tex_packages="latexmk texlive-latex-recommended texlive-pictures texlive-lang-cyrillic texlive-fonts-recommended cm-super"
 spelling_packages="hunspell hunspell-ru hunspell-en-us" # for the proof-reading among the tests
 
+has_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
+
 # The program that can typeset Russian: latexmk with TeX Live's Cyrillic fonts, else Tectonic (conda); 1 without.
 tex_tool() {
     if command -v latexmk >/dev/null && kpsewhich t2acmr.fd sfrm1000.pfb microtype.sty tikz.sty >/dev/null 2>&1; then

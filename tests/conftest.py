@@ -47,6 +47,14 @@ def _write_lines(path, lines):
 
 
 @pytest.fixture(scope="session")
+def small_results(tmp_path_factory):
+    """A results folder of the mini base and of a few drawn people, for reading only."""
+    import small_results
+
+    return small_results.write(tmp_path_factory.mktemp("small") / "results")
+
+
+@pytest.fixture(scope="session")
 def base_folder(tmp_path_factory):
     """A base model with random weights, for reading only."""
     import random_base

@@ -61,7 +61,7 @@ from spoil import (
     written_notebook,
 )  # fmt: skip
 
-from ipa_lib import exchange, judges, metrics, training
+from ipa_lib import exchange, explorer, judges, metrics, training
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES
 
@@ -214,6 +214,7 @@ CASES = [
     ("judges that are no YAML", judged_by("identity: ["), "judges.yaml: not readable as YAML ("),
 
     # numbers
+    ("nothing to explore", calls(explorer.open_session, "nobody"), "results/nobody has no adapter and no people yet: run `make report PROFILE=nobody`"),
     ("FID of one picture", calls(metrics.fid, features_of(9), features_of(1)), "fake: expected at least 2 rows, got 1"),
     ("FID with NaN", calls(metrics.fid, features_of(9, first=np.nan), features_of(9)), "real: 1 of 9 rows hold values that are not finite"),
     ("FID of two networks", calls(metrics.fid, features_of(9), features_of(9, 5)), "real, fake: feature widths must agree, got 4 and 5"),

@@ -18,10 +18,11 @@ ORDER = """
     training mini_base sampling
     intervals fidelity metrics faces photo_judges judges evaluation check
     runs variants ablations plots pictures report
+    findings explorer panels widgets
 """.split()
 WITHOUT_TORCH = """
     paths config mini_celeba captions celeba descriptions folders hub_data near_duplicates data galleries intervals
-    runs variants ablations plots pictures report
+    runs variants ablations plots pictures report findings
 """.split()
 WAYS = """
     from . import plots

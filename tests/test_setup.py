@@ -62,12 +62,14 @@ def test_what_torch_requires_is_pinned_with_the_rest():
 
 def test_conda_has_the_same_versions():
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    *by_pip, editable = dependencies[-1]["pip"]
     conda = dict(line.partition("=")[::2] for line in dependencies if isinstance(line, str))
     assert conda.pop("python") == "3.11"
     conda = {CONDA.get(name, name): version for name, version in conda.items() if name not in NOT_PYTHON}
     pinned = pins("base.txt") | pins("test.txt") | pins("torch.txt")
+    conda |= dict(line.split("==") for line in by_pip)
     assert conda == {name: pinned[name] for name in asked("base.in") | asked("test.in")}
-    assert dependencies[-1] == {"pip": ["--editable ."]}
+    assert editable == "--editable ."
 
 
 def imports(path: Path) -> set[str]:
@@ -149,6 +151,19 @@ def test_tex_is_installed_where_apt_can(repository):
     update, install = (repository / "log").read_text().splitlines()
     assert update.endswith(" update") and "latexmk" in install and "cm-super" in install
     assert run(repository, "scripts/install_tex.sh").stderr == ""
+
+
+def test_chromium_is_installed_where_apt_can(repository):
+    stand_in(repository, "apt-get", INSTALLS.replace("bin/latexmk", "bin/chromium"))
+    result = run(repository, "scripts/install_tex.sh", "browser")
+    assert result.returncode == 0 and result.stderr.startswith("installing Chromium")
+    assert (repository / "log").read_text().splitlines()[-1].endswith(" chromium")
+    assert run(repository, "scripts/install_tex.sh", "browser").stderr == ""
+
+
+def test_without_apt_chromium_is_no_failure(repository):
+    result = run(repository, "scripts/install_tex.sh", "browser")
+    assert result.returncode == 0 and result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("apt", ["none", "fails", "no rights"])
@@ -280,7 +295,7 @@ def test_help_lists_every_target():
     phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
     command = ["make", "--no-print-directory", "help"]  # within `make test`, make would name its folders too
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {line.split()[1] for line in said.splitlines()} == phony - {"tex", "spelling"}
+    assert {line.split()[1] for line in said.splitlines()} == phony - {"tex", "spelling", "browser"}
 
 
 def test_ci_runs_the_tests_as_the_readme_does():
