@@ -152,8 +152,12 @@ def as_batches(pictures: np.ndarray, size: int = 256) -> Iterator[torch.Tensor]:
 
 
 def attribute_labels(pictures: pd.DataFrame) -> np.ndarray:
-    """bool [M,A]: the captioned attributes of each row, contradictions settled, in the order of `CAPTIONED`."""
-    return np.array([list(resolve(row).values()) for row in pictures[list(CAPTIONED)].to_dict("records")])
+    """bool [M,A]: the captioned attributes of each row, contradictions settled, in the order of `CAPTIONED`.
+
+    An attribute that the table does not have is nothing to mention.
+    """
+    known = [name for name in CAPTIONED if name in pictures]
+    return np.array([list(resolve(row).values()) for row in pictures[known].to_dict("records")])
 
 
 def mentioned(pictures: pd.DataFrame) -> np.ndarray:

@@ -347,7 +347,7 @@ def save_part(model: torch.nn.Module, folder: Path) -> None:
 
 
 def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
-    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` for stock diffusers, their judges beside it."""
+    """Makes the finished `parts` a `StableDiffusionPipeline` in `folder` for stock diffusers, judges beside it."""
     half = torch.float16
     StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(parts / "vae", torch_dtype=half),

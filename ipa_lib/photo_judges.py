@@ -43,9 +43,9 @@ BATCH = 64
 def read_spec(path: str | Path) -> dict[str, object]:
     """The keys of a YAML or JSON file, of which `identity` and `features` are there and none is unknown.
 
-    identity, features, text, attributes: see above. points: "celeba" (the default) or five [x, y] of the face as shares 0…1 of a
-    picture; detector: a callable that finds them; mean, std: of RGB in 0…1, ImageNet's by default. weights: a file,
-    where features is inception.
+    identity, features, text, attributes: see above. points: "celeba" (the default) or five [x, y] of the face as shares
+    0…1 of a picture; detector: a callable that finds them; mean, std: of RGB in 0…1, ImageNet's by default. weights: a
+    file, where features is inception.
     Raises FileNotFoundError, or ValueError that names file and key.
     """
     path = Path(path)

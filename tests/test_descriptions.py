@@ -76,7 +76,8 @@ def test_a_base_learns_a_drawn_picture_by_its_short_caption_and_three_long_ones(
 
 def test_a_photograph_has_the_captions_of_every_style(folder, tmp_path):
     table = read_celeba(folder)
-    assert versions(table, tmp_path).tolist() == [captions(table, style) for style in ("short", "portrait", "portraits")]
+    styles = [captions(table, style) for style in ("short", "portrait", "portraits")]
+    assert versions(table, tmp_path).tolist() == styles
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):
