@@ -360,7 +360,7 @@ def assemble(parts: Path, folder: Path, tokenizer: CLIPTokenizer) -> None:
     for part in ("vae", "unet"):
         forget_origin(folder / part / "config.json")
     for judge in parts.glob("*_judge"):
-        shutil.copytree(judge, folder / judge, dirs_exist_ok=True)
+        shutil.copytree(judge, folder / judge.name, dirs_exist_ok=True)
     (folder / "recipes").mkdir(exist_ok=True)
     for recipe in parts.glob("*.json"):
         shutil.copy(recipe, folder / "recipes" / recipe.name)
