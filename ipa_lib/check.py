@@ -80,7 +80,7 @@ def check(profile: Profile) -> Iterator[Finding]:
         said = f"{source.base}: 02_train_base will make it" if own else f"{error}{_how_to_fetch(source)}"
         yield Finding("base", own, said)
     yield from _start(profile.settings("04_train_adapter")["start"], used["patches"], needs)
-    yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"])
+    yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"], profile.values("02_train_base"))
     pictures = yield from _data(profile)
     if needs and pictures:
         yield _memory(profile, needs, *pictures)
@@ -183,8 +183,11 @@ def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
 # ---- judges ------------------------------------------------------------------------------------------------
 
 
-def _judges(spec: Path) -> Iterator[Finding]:
-    """Each judge for itself. Those of drawn faces are small, and a face network is: they are loaded."""
+def _judges(spec: Path, trained: Mapping[str, object]) -> Iterator[Finding]:
+    """Each judge for itself. Those of drawn faces are small, and a face network is: they are loaded.
+
+    trained: what the profile sets of 02_train_base, which may make the judge of attributes.
+    """
     if spec.suffix not in (".yaml", ".yml", ".json"):
         yield _tried("judges", lambda: judges.load_judges(spec).identity_name)
         return
@@ -202,7 +205,16 @@ def _judges(spec: Path) -> Iterator[Finding]:
     if "text" in named:
         yield _tried("text judge", lambda: str(photo_judges.clip_folder(named["text"], folder, download=False)))
     if "attributes" in named:
-        yield Finding("attribute judge", True, f"{named['attributes']}: 02_train_base makes it")
+        yield _attribute_judge(folder / named["attributes"], trained)
+
+
+def _attribute_judge(place: Path, trained: Mapping[str, object]) -> Finding:
+    own = "publish" in trained and place.resolve().parent == (ROOT / trained["publish"]).resolve()
+    if own and place.name in trained.get("parts", [place.name]):
+        return Finding("attribute judge", True, f"{place.name}: 02_train_base makes it")
+    there = (place / "config.json").is_file()
+    said = str(place) if there else f"{place}: no judge here; 02_train_base trains one"
+    return Finding("attribute judge", there, said)
 
 
 # ---- data --------------------------------------------------------------------------------------------------

@@ -32,14 +32,15 @@ from . import attention_maps, data, features, identity_sets, metrics, mini_celeb
 from .adapter import MultiImageAdapter
 from .attention import ImageKV, attach
 from .backbone import Backbone, decode_latents, embed_pictures, encode_captions, load_base, no_picture
-from .captions import CAPTIONED, EMPTY, captions
+from .captions import EMPTY, caption, captions, resolve
 from .celeba import load_picture, load_pictures
 from .config import DEFAULT
 from .findings import command
 from .judges import Judges, PhotoJudges, load_judges
 from .paths import ROOT, results_dir
+from .runs import unspoilt
 
-EXPECTED = (ValueError, OSError, FloatingPointError)  # a user's mistakes, each a sentence
+EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)  # a user's mistakes, each a sentence
 EVERYWHERE = "all layers"
 KEPT = 100  # things computed
 Made = TypeVar("Made")
@@ -150,17 +151,16 @@ class Session:
         usable, judged = [*row["prompts"], *rest[: len(rest) // 2]], rest[len(rest) // 2 :]
         truth, own = self.table.iloc[row["target"]], self.table.iloc[usable]
         target, *shown = load_pictures([truth["path"], *own["path"]], self.models.picture_size)
+        shown = np.stack(shown)
         held_out = self.judges.identify(load_pictures(self.table["path"].iloc[judged], self.models.picture_size))
-        attributes = {name: bool(truth.get(name, False)) for name in CAPTIONED}
-        return Subject(person, str(truth.get("name", f"person {person}")), np.stack(shown), self.embed(np.stack(shown)),
-                       marks(own), captions(truth.to_frame().T)[0], attributes, self.judges.identify(np.stack(shown)),
-                       target, held_out)  # fmt: skip
+        return Subject(person, str(truth.get("name", f"person {person}")), shown, self.embed(shown), marks(own),
+                       captions(truth.to_frame().T)[0], resolve(truth), self.judges.identify(shown), target,
+                       held_out)  # fmt: skip
 
     def own_subject(self, pictures: np.ndarray, count: int = 0) -> Subject:
         """Own photographs, uint8 [M,H,W,3] of `models.picture_size`, as the `count`-th person of this kind."""
-        nothing = dict.fromkeys(CAPTIONED, False) | {"No_Beard": True}
         return Subject(OWN + count, "your photographs", pictures, self.embed(pictures), ("",) * len(pictures),
-                       captions(pd.DataFrame([nothing]))[0], nothing, self.judges.identify(pictures))  # fmt: skip
+                       caption({}), resolve({}), self.judges.identify(pictures))  # fmt: skip
 
     def thumbnail(self, person: int) -> np.ndarray:
         """The first picture of a person, uint8 [H,W,3]."""
@@ -176,9 +176,12 @@ class Session:
         return bool(self.adapter(self.adapters[0]).projection.patches)
 
     def adapter(self, name: str) -> MultiImageAdapter:
-        """By the name of its folder; errors as `MultiImageAdapter.load`."""
-        file, device = adapter_file(self.results, name), self.models.device
-        return self.once(("adapter", name), lambda: MultiImageAdapter.load(file).to(device).requires_grad_(False))
+        """By the name of its folder; errors as `unspoilt` and `MultiImageAdapter.load`."""
+        return self.once(("adapter", name), lambda: self._adapter(name))
+
+    def _adapter(self, name: str) -> MultiImageAdapter:
+        trained = MultiImageAdapter.load(unspoilt(adapter_file(self.results, name)))
+        return trained.to(self.models.device).requires_grad_(False)
 
     def text(self, caption: str) -> Tensor:
         """Text states [L,D]."""
@@ -252,20 +255,15 @@ class Session:
         return decode_latents(self.models.vae, x_0)
 
     def _judged(self, wish: Wish, pictures: np.ndarray) -> Drawn:
-        """Mean cosine to the held-out pictures; prompts are never among these."""
-        embeds, scores = self.judges.identify(pictures), np.full(len(pictures), np.nan)
-        for i, (row, embed) in enumerate(zip(wish.rows, embeds, strict=True)):
-            held_out = wish.subject.others(row.prompts)
-            if len(held_out) and np.isfinite(embed).all():
-                scores[i] = metrics.identity_similarity(embed[None], [held_out])[0]
-        return Drawn(pictures, scores)
+        embeds = self.judges.identify(pictures)
+        scores = [likeness(one, wish.subject.others(row.prompts)) for one, row in zip(embeds, wish.rows, strict=True)]
+        return Drawn(pictures, np.array(scores))
 
     def score_of_truth(self, subject: Subject) -> float:
-        """What the judge gives the held-out picture itself: about as much as can be reached. NaN without one."""
+        """What the judge gives the held-out picture itself: about as much as can be reached. NaN as `likeness`."""
         if subject.truth is None:
             return float("nan")
-        seen = self.judges.identify(subject.truth[None])
-        return float(metrics.identity_similarity(seen, [subject.others(())])[0])
+        return likeness(self.judges.identify(subject.truth[None])[0], subject.others(()))
 
 
 def open_session(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, seed: int = 0,
@@ -314,6 +312,13 @@ def marks(pictures: pd.DataFrame) -> tuple[str, ...]:
         return tuple(mini_celeba.occluders(root, pictures["file"]))
     worn = pictures.get("Wearing_Hat", pd.Series(False, pictures.index)).astype(str).eq("True")
     return tuple("hat" if hat else "" for hat in worn)
+
+
+def likeness(embed: np.ndarray, held_out: np.ndarray) -> float:
+    """Mean cosine of a picture [D] to held-out ones [K,D]; NaN where it shows no face or there are none."""
+    if not len(held_out) or not np.isfinite(embed).all():
+        return float("nan")
+    return float(metrics.identity_similarity(embed[None], [held_out])[0])
 
 
 def by_layer(records: Sequence[attention_maps.Record]) -> dict[str, Tensor]:

@@ -307,7 +307,8 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
 
 def half_precision(device: torch.device) -> torch.autocast:
     """bfloat16 autocast where the device multiplies it in hardware, float32 elsewhere."""
-    there = torch.cpu._is_amx_tile_supported() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    there = (device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+             or device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.autocast(device.type, torch.bfloat16, enabled=there)
 
 

@@ -115,16 +115,21 @@ def numbers(
 
 def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
     """The keys of usual cells and of facts under real/, with real/grid/profile, and the rows of tables/real.tex, of a
-    profile of photographs: its own tables or the published ones; nothing where there are none."""
+    profile of photographs: its own tables, where its run is finished, or the published ones; else nothing."""
     folders = [results_dir(profile), results_dir("published") / profile] if profile else []
-    folder = next((folder for folder in folders if (folder / "table.csv").is_file()), None)
-    if folder is None:
+    files = next((files for files in (_whole(folder) for folder in folders) if files), None)
+    if files is None:
         return {}, []
-    table, scores = (pd.read_csv(folder / name) for name in ("table.csv", "scores.csv"))
-    facts = json.loads((folder / "facts.json").read_text())
+    table, scores, facts = pd.read_csv(files[0]), pd.read_csv(files[1]), json.loads(files[2].read_text())
     known = {f"fact/{name}": _fact(facts[name]) for name in (*FACTS, "machine") if name in facts}
     named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | known).items()}
     return named | {"real/grid/profile": tex(profile)}, main_results(table)
+
+
+def _whole(folder: Path) -> list[Path]:
+    """Tables and facts of a finished run; empty where one is missing."""
+    files = [folder / name for name in ("table.csv", "scores.csv", "facts.json")]
+    return files if all(file.is_file() for file in files) else []
 
 
 def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, str]:

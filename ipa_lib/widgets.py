@@ -13,6 +13,7 @@ import html
 import json
 from base64 import b64decode
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import ipywidgets
@@ -38,7 +39,7 @@ PLOT_WIDTH = 840  # pixels, of `findings.INCHES` at 100 dpi
 DROP_FIELD = """<div class="ipa-drop" ondragover="event.preventDefault()" ondrop="event.preventDefault();
  event.stopPropagation(); const to = this.closest('.ipa-photographs').querySelector('textarea');
  Promise.all([...event.dataTransfer.files].map(file => new Promise(done => { const reader = new FileReader();
-  reader.onload = () => done([file.name, reader.result.split(',')[1] || '']); reader.readAsDataURL(file) })))
+  reader.onloadend = () => done([file.name, (reader.result || '').split(',')[1] || '']); reader.readAsDataURL(file) })))
  .then(files => { to.value = JSON.stringify(files); to.dispatchEvent(new Event('change', {bubbles: true})) })"
 >Drop photographs of one person here, or</div>"""
 Stream = Generator[None, None, None]
@@ -111,6 +112,7 @@ class Page:
     def _choices(self, adapter: str) -> None:
         names = self.session.adapters
         adapter = adapter if adapter in names else names[0]
+        self.n_max = self.session.adapter(adapter).n_slots  # N_max, of the last adapter that could be loaded
         wide = NARROW | {"layout": {"width": "260px"}}
         self.adapter = ipywidgets.Dropdown(options=names, value=adapter, description="adapter", **wide)
         self.caption = ipywidgets.Text(description="caption", continuous_update=False, layout={"width": "98%"})
@@ -157,11 +159,6 @@ class Page:
         """The sample whose noise strips and maps have."""
         return self.sample.value - 1
 
-    @property
-    def n_max(self) -> int:
-        """N_max, the slots of the adapter."""
-        return self.session.adapter(self.adapter.value).n_slots
-
     def _ticked(self, number: int) -> None:
         ticked = self.prompts.chosen
         if len(ticked) > self.n_max:
@@ -170,8 +167,10 @@ class Page:
         self.redraw()
 
     def _other_adapter(self, _) -> None:
-        """Of the prompts those stay that it has slots for."""
-        self.prompts.set(self.prompts.chosen[: self.n_max])
+        """Of the prompts those stay that it has slots for; what can't be loaded is said by what draws with it."""
+        with suppress(*explorer.EXPECTED):
+            self.n_max = self.session.adapter(self.adapter.value).n_slots
+            self.prompts.set(self.prompts.chosen[: self.n_max])
 
     def _reworded(self, _) -> None:
         """A caption of the attributes that are ticked."""

@@ -9,6 +9,7 @@ line, it names the culprit, a command ends with status 1, and nothing is written
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -61,7 +62,7 @@ from spoil import (
     written_notebook,
 )  # fmt: skip
 
-from ipa_lib import exchange, explorer, judges, metrics, training
+from ipa_lib import data, exchange, explorer, judges, metrics, training
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES
 
@@ -212,6 +213,8 @@ CASES = [
     ("a judge too few", judged_by("identity: a.onnx\n"), "judges.yaml: features is missing"),
     ("a judge that is not there", judged_by("identity: a.onnx\nfeatures: inception\n"), "a.onnx: no such file; an identity network in ONNX was expected"),
     ("judges that are no YAML", judged_by("identity: ["), "judges.yaml: not readable as YAML ("),
+    ("a judge of attributes that is not there", judged_by("identity: json:dumps\nfeatures: json:dumps\nattributes: none"), "none: no judge here; "),
+    ("more judging people than can be spared", calls(data.set_apart, pd.DataFrame({"person": [1, 2, 3]}), 2, pd.DataFrame({"person": [1, 2]})), "judge_people: 2 were asked for, and 1 take no part in the experiment"),
 
     # numbers
     ("nothing to explore", calls(explorer.open_session, "nobody"), "results/nobody has no adapter and no people yet: run `make report PROFILE=nobody`"),

@@ -54,6 +54,21 @@ def test_a_base_and_a_judge_that_the_profile_will_train_are_not_missing(profile,
     assert "base" in missing(other)
 
 
+def test_a_judge_of_attributes_that_nothing_trains_is_missing(profile, tmp_path, base_folder):
+    def line(publish, parts):
+        spec = {"identity": "json:dumps", "features": "json:dumps", "attributes": "mine/attribute_judge"}
+        (tmp_path / "judges.yaml").write_text(yaml.safe_dump(spec))
+        trained = {"publish": str(tmp_path / publish), "parts": parts}
+        used = profile(**{"06_evaluate": {"judged_by": str(tmp_path / "judges.yaml")}, "02_train_base": trained})
+        return found(used)["attribute judge"]
+
+    assert line("mine", ["attribute_judge", "vae"]).text == "attribute_judge: 02_train_base makes it"
+    for publish, parts in (("mine", ["vae"]), ("yours", ["attribute_judge"])):
+        assert not line(publish, parts).good and "no judge here" in line(publish, parts).text
+    shutil.copytree(base_folder / "attribute_judge", tmp_path / "mine" / "attribute_judge")
+    assert line("mine", ["vae"]).good
+
+
 def test_everything_is_there(profile, base):
     findings = found(profile())
     assert missing(profile()) == {} and list(findings) == [

@@ -1,13 +1,15 @@
 """The session behind the explorer: it draws what the notebooks draw, keeps what it has computed, and can be stopped."""
 
 import io
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ipa_lib import evaluation, explorer, galleries, mini_celeba
+from ipa_lib import captions, evaluation, explorer, galleries, mini_celeba, paths, runs
 from ipa_lib.explorer import Wish
 
 ADAPTER, STEPS = "mean-own-n4r-s0", 4  # as in `small_results`
@@ -159,6 +161,31 @@ def test_latents_that_are_not_finite_are_a_sentence(session, who, monkeypatch):
     monkeypatch.setattr(explorer.sampling, "denoise", lambda *_: iter([torch.full((1, 4, 8, 8), torch.nan)]))
     with pytest.raises(FloatingPointError, match="lower w or λ"):
         drawn(session, who, explorer.grid((0,), 1.4, 1))
+
+
+def test_an_adapter_that_is_not_what_was_trained_is_refused(session, small_results, tmp_path):
+    file = explorer.adapter_file(tmp_path, ADAPTER)
+    shutil.copytree(explorer.adapter_file(small_results, ADAPTER).parent, file.parent)
+    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: paths.sha256(file)})
+    afresh = replace(session, results=tmp_path, memory={})
+    assert afresh.adapter(ADAPTER).n_slots == 4
+    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: "another"})
+    with pytest.raises(ValueError, match="adapter.safetensors: not the bytes that provenance.json names"):
+        replace(afresh, memory={}).adapter(ADAPTER)
+
+
+def test_people_of_whom_no_attribute_is_known_have_none_ticked(session):
+    bare = replace(session, table=session.table.drop(columns=list(captions.CAPTIONED)), memory={})
+    who = bare.subject(bare.people[0])
+    assert who.caption == "a photo of a person" and captions.caption(who.attributes) == who.caption
+    own = session.own_subject(who.pictures[:1])
+    assert (own.caption, own.attributes) == (who.caption, who.attributes)
+
+
+def test_what_shows_no_face_has_no_score():
+    here, nowhere = np.array([1.0, 0.0]), np.full(2, np.nan)
+    assert explorer.likeness(here, np.array([[0.0, 1.0], [1.0, 0.0]])) == 0.5
+    assert np.isnan(explorer.likeness(nowhere, here[None])) and np.isnan(explorer.likeness(here, np.empty((0, 2))))
 
 
 @pytest.mark.parametrize(("profile", "said"), [("mini", "make report"), ("none", "make report PROFILE=none")])

@@ -69,7 +69,7 @@ def test_a_row_leads_to_its_samples_run_folder_and_notebook(small_results):
     assert "mean-own-n4r-s0" in text and f"{row['value']:.3f}" in text and f"{row['low']:.3f}" in text
 
 
-def test_samples_that_are_not_kept_name_the_command(published):
+def test_samples_that_are_not_kept_name_the_command(published, tmp_path):
     row = findings.chosen(published.rows, "identity", {}).iloc[0]
     with pytest.raises(FileNotFoundError, match="make report PROFILE=full"):
-        findings.samples(findings.Table(published.rows, paths.results_dir("none").with_name("full")), row)
+        findings.samples(findings.Table(published.rows, tmp_path / "full"), row)

@@ -40,6 +40,18 @@ def test_shown_pictures_belong_together(gallery):
     assert np.array_equal(samples[1], pictures[second:second + 2])
 
 
+def test_samples_over_n_are_of_the_same_people_and_noise(gallery, tmp_path):
+    _, table, sets, pictures = gallery
+    rows = sets.loc[sets.index.repeat(2)].assign(lam=[0.0, 1.0] * len(sets))
+    for n, shade in ((1, 0), (2, 1)):  # the second gallery is the first in its complement
+        galleries.write_pictures(tmp_path / f"n{n}", rows, pictures ^ (255 * shade))
+        galleries.write_index(tmp_path / f"n{n}", sets, [0.0, 1.0], table.file)
+    found = galleries.over_n(tmp_path, [1, 2], people=2)
+    first = 2 * np.flatnonzero(sets["sample"] == 0)[:2]  # rows of λ = 0; those of λ = 1 follow them
+    expected = [pictures[first], pictures[first + 1], 255 - pictures[first + 1]]
+    assert np.array_equal(found, np.stack(expected, axis=1))
+
+
 def test_cases_are_found_by_person_sample_and_lam(gallery):
     folder, table, sets, pictures = gallery
     galleries.write_index(folder, sets, [0.0, 1.0], table.file)

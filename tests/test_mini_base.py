@@ -13,6 +13,17 @@ from ipa_lib.training import Checkpoint
 CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
 
 
+def test_half_precision_is_for_devices_that_multiply_it_in_hardware(monkeypatch):
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there)
+        with mini_base.half_precision(torch.device("cpu")):
+            assert torch.is_autocast_enabled("cpu") == there
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    for kind in ("cuda", "mps"):
+        with mini_base.half_precision(torch.device(kind)):
+            assert not torch.is_autocast_enabled(kind)
+
+
 def test_tokenizer_gives_a_known_word_one_token_and_fails_on_none():
     tokenizer = mini_base.new_tokenizer(CAPTIONS)
     ids = tokenizer(CAPTIONS[1]).input_ids

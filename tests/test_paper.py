@@ -252,6 +252,13 @@ def test_a_profile_without_tables_says_nothing(real_tables):
     assert numbers["real/grid/profile"] == "snapshots" and rows and all(key.startswith("real/") for key in numbers)
 
 
+def test_a_run_that_is_not_at_its_end_gives_way_to_the_published_one(real_tables, tmp_path):
+    shutil.copytree(real_tables / "snapshots", tmp_path / "published" / "snapshots")
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "table.csv").touch()  # and no facts yet
+    assert of_profile(tmp_path) == of_profile(real_tables)
+
+
 @needs_latex
 @of_the_full_grid
 def test_the_pdf_has_bookmarks_and_metadata(built):

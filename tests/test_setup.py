@@ -288,6 +288,36 @@ def test_only_a_finished_run_is_published(repository):
     assert "results/published/mine/13_x.ipynb docs/sample_grid.png" in (repository / "log").read_text()
 
 
+SETTINGS = 'case "$*" in *draw) echo {draw};; *" real") echo mine;; *) echo paper/main.pdf;; esac'  # of any profile
+
+
+@pytest.mark.parametrize("profile", ["mine", "another"])
+def test_of_photographs_none_is_published(repository, profile):
+    stand_in(repository, "python", SETTINGS.format(draw=False))
+    figures = [f"{stem}.pdf" for stem in ("generated_grid", "identity_vs_n_refs", "identity_vs_lam", "text_vs_lam")]
+    notebooks = [f"{n:02d}_x.ipynb" for n in (1, *range(8, 15))]
+    write_tables(repository / f"results/{profile}", "own", (*TABLES, *notebooks))
+    write_tables(repository / "paper/figures", profile, (*figures, "sample_grid.pdf"))
+    (repository / "paper/main.pdf").touch()
+    result = run(repository, "scripts/publish.sh", profile)
+    assert result.returncode == 0, result.stderr
+    published = {file.name for file in (repository / "results/published" / profile).iterdir()}
+    assert published == {*TABLES, *figures, *notebooks} - {"01_x.ipynb", "13_x.ipynb"}
+    assert (repository / "paper/figures/real_grid.pdf").exists() == (profile == "mine")  # what the paper shows
+
+
+def test_of_drawn_faces_the_grid_is_not_that_of_the_paper(repository):
+    stand_in(repository, "python", SETTINGS.format(draw=True))
+    write_tables(repository / "results/full", "own", (*TABLES, *(f"{n:02d}_x.ipynb" for n in (1, *range(8, 15)))))
+    write_tables(repository / "paper/figures", "drawn", ("generated_grid.pdf",))  # 13_show_samples always draws one
+    write_tables(repository / "paper/figures", "photographs", ("real_grid.pdf",))
+    (repository / "paper/main.pdf").touch()
+    result = run(repository, "scripts/publish.sh", "full")
+    assert result.returncode == 0, result.stderr
+    assert (repository / "results/published/full/13_x.ipynb").is_file()
+    assert (repository / "paper/figures/real_grid.pdf").read_text() == "photographs"
+
+
 # --- make ---
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import io
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 
 import ipywidgets
@@ -81,6 +83,19 @@ def test_another_person_brings_pictures_caption_and_truth(page, session):
     assert page.people.chosen == (1,) and page.subject.number == session.people[1]
     assert page.caption.value == page.subject.caption and page.truth.value != before[2]
     assert shown(page) != before[0]
+
+
+def test_an_adapter_that_is_damaged_is_a_sentence_and_the_page_goes_on(session, small_results, tmp_path):
+    shutil.copytree(small_results / "adapters", tmp_path / "adapters")
+    damaged = explorer.adapter_file(tmp_path, "mean-own-n4r-s0")
+    runs.write_provenance(damaged.parent, 0, "cpu", "", sha256={damaged.name: "another"})
+    page = widgets.Page(replace(session, results=tmp_path, memory={}), "concat-own-n4-s0", steps=STEPS)
+    page.adapter.value = "mean-own-n4r-s0"
+    assert "not the bytes that provenance.json names" in page.status.value
+    page.people.buttons[1].value = True
+    assert page.subject.number == session.people[1] and "not the bytes" in page.status.value
+    page.adapter.value = "concat-own-n4-s0"
+    assert "mean identity" in page.status.value
 
 
 def test_ticked_attributes_are_worded(page):
@@ -167,11 +182,12 @@ def test_the_table_is_filtered_and_a_point_leads_to_its_samples(small_results):
 
 
 def test_without_results_all_parts_are_sentences(tmp_path, monkeypatch):
+    published = paths.results_dir("published")
     monkeypatch.setattr(explorer, "results_dir", lambda name: tmp_path / name)
     *parts, results = widgets.explore("mini")
     for part in parts:
         assert "run `make report`" in part.value and "make report" in part._repr_mimebundle_()["text/html"]
-    monkeypatch.setattr(findings, "results_dir", lambda name: paths.ROOT / "results" / name.replace("mini", "none"))
+    monkeypatch.setattr(findings, "results_dir", lambda name: published if name == "published" else tmp_path / name)
     found = widgets.Results(findings.read_table("mini"))
     assert "make report" in text(found.panel)
     found.choose(0)
