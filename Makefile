@@ -49,7 +49,7 @@ bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base 
 	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
 
 publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full, or faces64…, to results/published, which is tracked
-	@scripts/publish.sh $(or $(filter-out mini,$(PROFILE)),full)
+	@scripts/publish.sh $(if $(filter file,$(origin PROFILE)),full,$(PROFILE))
 
 env: $(BASE)  ## the environment alone, in .venv
 

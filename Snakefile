@@ -20,7 +20,9 @@ OWN_BASE = PROFILE.values("02_train_base").get("publish")  # of a profile that t
 USED_BASE = PROFILE.settings("03_cache_features")["base"]
 BASE = [f"{USED_BASE}/{part}" for part in PARTS] if USED_BASE in ("models/mini", OWN_BASE) else []  # else 03 looks
 SPEC = PROFILE.values("06_evaluate").get("judged_by", "models/mini")
-JUDGES = [SPEC] if SPEC.endswith((".yaml", ".yml", ".json")) else MINI_JUDGES
+OWN_JUDGE = [f"{OWN_BASE}/attribute_judge/model.safetensors"] * bool(
+    OWN_BASE and "attribute_judge" in PROFILE.settings("02_train_base")["parts"])
+JUDGES = [SPEC, *OWN_JUDGE] if SPEC.endswith((".yaml", ".yml", ".json")) else MINI_JUDGES
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
 START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
@@ -247,7 +249,7 @@ rule paper:
 
 rule base:
     input: rules.data.output, nb="notebooks/02_train_base.ipynb", lib=lib("mini_base", "descriptions") if OWN_BASE else []
-    output: [f"{OWN_BASE}/{part}" for part in PARTS] if OWN_BASE else []  # models/mini is tracked: only `make base` makes it
+    output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini is tracked: only `make base` makes it
     log: nb=f"{RESULTS}/02_train_base.ipynb"
     params: flags=flags("02_train_base")
     threads: 2

@@ -34,7 +34,7 @@ from .attention import ImageKV, attach
 from .backbone import Backbone, decode_latents, embed_pictures, encode_captions, load_base, no_picture
 from .captions import EMPTY, caption, captions, resolve
 from .celeba import load_picture, load_pictures
-from .config import DEFAULT
+from .config import DEFAULT, load_profile, profile_names
 from .findings import command
 from .judges import Judges, PhotoJudges, load_judges
 from .paths import ROOT, results_dir
@@ -267,9 +267,10 @@ class Session:
 
 
 def open_session(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, seed: int = 0,
-                 judged_by: str = "models/mini", device: str = "cpu") -> Session:
-    """The session of a profile whose adapters are trained: `people` of the test split, in the order of notebook 05.
+                 judged_by: str = "", device: str = "cpu") -> Session:
+    """The session of a profile whose adapters are trained: `people` of the test split, chosen as notebook 05 does.
 
+    judged_by: as in notebook 06; empty: the profile's own.
     FileNotFoundError of one line that names the command where there is nothing yet; other errors as of the loaders.
     """
     results = results_dir(profile)
@@ -281,9 +282,15 @@ def open_session(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, se
     sets = identity_sets.evaluation_sets(groups, max_refs, 1, seed, min(people, len(groups.rows)))
     with quietly():
         models = load_base(features.source_of(results / "features"), device)
-        judges = load_judges(ROOT / judged_by, device)
+        judges = load_judges(ROOT / (judged_by or own_judges(profile)), device)
     attach(models.unet)
     return Session(results, models, judges, table, sets, adapters)
+
+
+def own_judges(profile: str) -> str:
+    """Who judges the samples of a profile, as its file says; of results without one, the judges of drawn faces."""
+    known = load_profile(profile if profile in profile_names() else DEFAULT)
+    return str(known.settings("06_evaluate")["judged_by"])
 
 
 @contextmanager

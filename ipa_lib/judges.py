@@ -126,7 +126,7 @@ def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges 
 
 def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassification:
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: no judge here; `make base` trains one")
+        raise FileNotFoundError(f"{folder}: no judge here; notebooks/02_train_base.ipynb trains one")
     net = RegNetForImageClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     return net.eval().to(device)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -292,9 +293,11 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         version = torch.randint(tokens.shape[1], (batch_size,), generator=generator)
         dropped = torch.rand(batch_size, generator=generator) < drop_text
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
-        text = text_encoder(told.to(device)).last_hidden_state                                      # [B,L,D]
         eps, t = draw_noise(scheduler, latents[rows].shape, generator)
-        yield denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
+        with half_precision(device) if device.type == "cuda" else nullcontext():  # on a CPU nothing is gained
+            text = text_encoder(told.to(device)).last_hidden_state                                  # [B,L,D]
+            loss = denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
+        yield loss
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
     yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,

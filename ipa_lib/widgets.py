@@ -56,7 +56,7 @@ class Parts(NamedTuple):
     results: ipywidgets.Widget
 
 
-def explore(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, judged_by: str = "models/mini",
+def explore(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, judged_by: str = "",
             device: str = "cpu", **at_first) -> Parts:
     """All parts over the results of a profile; `at_first`: where the controls of `Page` stand.
 

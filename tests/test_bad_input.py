@@ -208,7 +208,7 @@ CASES = [
     ("an empty index", a_gallery(lambda folder: (folder / "index.csv").write_text("")), "n2: the gallery is damaged (No columns to parse from file); run notebooks/05_generate.ipynb again"),
     ("a lost picture", a_gallery(lambda folder: first_picture(folder).unlink()), ".png: no such picture"),
     ("a spoilt picture", a_gallery(lambda folder: first_picture(folder).write_bytes(b"PNG")), ".png: not a readable picture ("),
-    ("no judges", calls(judges.load_judges, "nowhere"), "nowhere/identity_judge: no judge here; `make base` trains one"),
+    ("no judges", calls(judges.load_judges, "nowhere"), "nowhere/identity_judge: no judge here; notebooks/02_train_base.ipynb trains one"),
     ("an unknown judge", judged_by("identity: a.onnx\nfeatures: inception\nfaces: b\n"), "judges.yaml: faces is no key; expected some of "),
     ("a judge too few", judged_by("identity: a.onnx\n"), "judges.yaml: features is missing"),
     ("a judge that is not there", judged_by("identity: a.onnx\nfeatures: inception\n"), "a.onnx: no such file; an identity network in ONNX was expected"),

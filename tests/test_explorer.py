@@ -199,3 +199,8 @@ def test_the_ceiling_is_the_judges_of_the_held_out_picture(session, who):
     reference = evaluation.with_face(who.held_out)
     expected = session.judges.identify(who.truth[None]) @ reference.T
     assert session.score_of_truth(who) == pytest.approx(expected.mean(), abs=1e-5)
+
+
+def test_samples_are_judged_by_whom_the_profile_names():
+    assert explorer.own_judges("sd15") == "configs/judges/photographs.yaml"
+    assert explorer.own_judges("of nobody") == explorer.own_judges("mini") == "models/mini"
