@@ -28,9 +28,10 @@ SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
 STARTS = [START] if (paths.ROOT / START).is_file() else []
 
-SHOWN = PROFILE.settings("14_write_paper")["real"]  # a profile of photographs beside this one
-READOUT = [file for file in ("results/bench/encoder_readout.csv", *(
-    f"results/{place}{SHOWN}/table.csv" for place in ("", "published/"))) if (paths.ROOT / file).is_file()]
+REAL = PROFILE.settings("14_write_paper")["real"] or "none"  # a profile of photographs that the paper shows besides
+BESIDES = [file for file in (
+    "results/bench/encoder_readout.csv", f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
+) if (paths.ROOT / file).is_file()]
 
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")
 
@@ -222,7 +223,7 @@ rule show_samples:
 
 
 rule numbers:
-    input: rules.table.output, rules.slots.output, rules.facts.output, READOUT, nb="notebooks/14_write_paper.ipynb",
+    input: rules.table.output, rules.slots.output, rules.facts.output, BESIDES, nb="notebooks/14_write_paper.ipynb",
            lib=lib("report", "ablations", "variants", "intervals")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"
@@ -248,8 +249,9 @@ rule paper:
 
 
 rule base:
-    input: rules.data.output, nb="notebooks/02_train_base.ipynb", lib=lib("mini_base", "descriptions") if OWN_BASE else []
-    output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini is tracked: only `make base` makes it
+    input: rules.data.output, nb="notebooks/02_train_base.ipynb",
+           lib=lib("mini_base", "descriptions") if OWN_BASE else []
+    output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini: `make base` alone
     log: nb=f"{RESULTS}/02_train_base.ipynb"
     params: flags=flags("02_train_base")
     threads: 2

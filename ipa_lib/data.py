@@ -14,7 +14,7 @@ import pandas as pd
 
 from .celeba import is_celeba, read_celeba
 from .folders import read_folders
-from .paths import ROOT, atomic
+from .paths import ROOT, atomic, short
 
 COLUMNS = ["file", "path", "person", "split"]
 
@@ -82,7 +82,7 @@ def set_apart(pictures: pd.DataFrame, people: int, taking_part: pd.DataFrame, se
 
 def write_table(pictures: pd.DataFrame, path: str | Path) -> None:
     """Store the table."""
-    relative = [_short(one) for one in pictures["path"]]
+    relative = [short(one) for one in pictures["path"]]
     with atomic(path) as file:
         pictures.assign(path=relative).to_csv(file, index=False)
 
@@ -98,7 +98,3 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if missing := [name for name in COLUMNS if name not in pictures]:
         raise ValueError(f"{path}: the column {missing[0]} is missing; expected {', '.join(COLUMNS)}")
     return pictures.assign(path=[str(ROOT / one) for one in pictures["path"]])
-
-
-def _short(path: str) -> str:
-    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from .config import DEFAULT
 from .galleries import read_index, read_pictures
-from .paths import PUBLISHED, ROOT, results_dir
+from .paths import PUBLISHED, results_dir, short
 from .plots import STYLES, color, styled
 from .variants import REFERENCES, roles, usual
 
@@ -165,8 +165,3 @@ def samples(found: Table, row: Mapping, count: int = 8) -> tuple[np.ndarray, lis
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], row["lam"])].head(count)
     return read_pictures(folder, index), [f"person {person}" for person in index["person"]]
-
-
-def short(path: Path) -> str:
-    """From the root of the repository where it lies in it."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -38,7 +38,7 @@ WAIT = 0.05  # seconds; what is moved on within them is not drawn
 PAUSE = 0.003  # seconds after a step, in which the kernel hears what was moved or pressed
 BLANK = np.full((1, 1, 3), 235, np.uint8)
 Result = TypeVar("Result")
-numbers = count()
+serial = count()  # of the classes of CSS
 
 
 def png(picture: np.ndarray, side: int = 0) -> bytes:
@@ -89,7 +89,7 @@ class Thumbnails(ipywidgets.VBox):
 
     def show(self, pictures: Sequence[np.ndarray], labels: Sequence[str], on: Sequence[int]) -> None:
         """Other pictures, uint8 [H,W,3] each; those numbered `on` are chosen."""
-        name, px = f"ipa-{next(numbers)}", f"{self.side}px"
+        name, px = f"ipa-{next(serial)}", f"{self.side}px"
         rules = [background(f"{name}-{i}", png(picture, self.side)) for i, picture in enumerate(pictures)]
         self.css.value = style("".join(rules))
         self.buttons = [ipywidgets.ToggleButton(i in on, tooltip=label, layout={"width": px, "height": px})

@@ -36,6 +36,11 @@ def paper_dir(profile: str) -> Path:
     return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"
 
 
+def short(path: str | Path) -> str:
+    """From the root of the repository where it lies in it."""
+    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`: it becomes `path` if the block succeeds, and goes if it fails.

@@ -30,7 +30,7 @@ import nbformat
 import psutil
 
 from .config import check_values, find_notebook
-from .paths import ROOT, atomic, sha256, sweep
+from .paths import ROOT, atomic, sha256, short, sweep
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "numpy", "pandas", "pillow")
 KERNEL_ENVIRONMENT = {
@@ -82,7 +82,7 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
 def _name_paths(executed: Path, notebook: Path, output: Path) -> None:
     """Papermill writes down absolute paths, the output's a temporary one; a copy that travels says where it belongs."""
     copy = nbformat.read(executed, as_version=4)
-    copy.metadata.papermill.update(input_path=_short(notebook), output_path=_short(output))
+    copy.metadata.papermill.update(input_path=short(notebook.resolve()), output_path=short(output.resolve()))
     nbformat.write(copy, executed)
 
 
@@ -112,18 +112,13 @@ def _papermill(notebook: Path, output: Path, values: Mapping[str, object], progr
     except papermill.PapermillExecutionError as error:
         raise _cell_error(notebook, error) from None
     except DeadKernelError:
-        raise NotebookError(f"{_short(notebook)}: the kernel died; was there enough memory?") from None
+        raise NotebookError(f"{short(notebook.resolve())}: the kernel died; was there enough memory?") from None
 
 
 def _cell_error(notebook: Path, error) -> NotebookError:
     message = " ".join(error.evalue.split())
-    line = f"{_short(notebook)}: cell {error.exec_count}: {error.ename}: {message}"
+    line = f"{short(notebook.resolve())}: cell {error.exec_count}: {error.ename}: {message}"
     return NotebookError(line, "" if error.ename in EXPECTED else "\n".join(error.traceback))
-
-
-def _short(path: Path) -> str:
-    path = path.resolve()
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 # --- where a result comes from ---

@@ -27,7 +27,7 @@ from .config import DEFAULT
 from .explorer import Drawn, Row, Session, Subject, Wish
 from .findings import Table
 from .panels import BLANK, Notice, Panel, Runner, Thumbnails, counted, figure_png, image, png, row, sentence
-from .paths import ROOT, atomic
+from .paths import ROOT, atomic, short
 
 SAMPLES, LAM_MAX, LAM_STEP = 4, 1.5, 0.05
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the strip
@@ -268,7 +268,7 @@ class Page:
             plots.save(self._kept_figure(), self.keep_in / "kept.pdf", notebook="explore")
         except OSError as error:
             return self.say(str(error), True)
-        self.say(f"saved: {findings.short(self.keep_in / 'kept.pdf')}, and kept.csv with all parameters")
+        self.say(f"saved: {short(self.keep_in / 'kept.pdf')}, and kept.csv with all parameters")
 
 
 class Strips:

@@ -88,7 +88,8 @@ def test_a_stored_table_comes_back_with_names_as_they_were(people, tmp_path):
 
 
 def test_attributes_and_paths_in_the_repository_come_back(own_celeba, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "ROOT", own_celeba.parent)
+    for module in (data, paths):  # one reads with it, the other writes
+        monkeypatch.setattr(module, "ROOT", own_celeba.parent)
     pictures = read_celeba(own_celeba)
     data.write_table(pictures, tmp_path / "pictures.csv")
     assert "celeba/img_align_celeba/000001.jpg" in (tmp_path / "pictures.csv").read_text()
