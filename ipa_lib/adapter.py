@@ -8,7 +8,7 @@ All that is trained lies here.  `adapter(embeds, mask)` is computed once per gen
 
 B batch · N prompts · E embedding width · T tokens a prompt · D text width · C inner width of a layer
 S stacked matrices: one for each slot (`own`, the paper) or a single one (`shared`)
-A prompt is a pooled embedding [E] for the linear projection, hidden states [patches, E] for the resampler.
+A prompt is a pooled embedding [E], for the resampler hidden states [patches, E].
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class MultiImageAdapter(nn.Module):
 
     `layers`: name -> inner width of each cross-attention layer.  `merge`: a key of `merge.MERGES`.
     `slots`: "own" has 2N matrices a layer, "shared" two.  `tokens`: T; None: as many as the published projection has.
-    `projection`: "linear" or "resampler".  `order`: a key of `merge.ORDERS`, which prompt goes to which slot.
+    `projection`: a key of `PROJECTIONS`.  `order`: a key of `merge.ORDERS`, which prompt goes to which slot.
     `notes`: a loaded file's remarks.  ValueError that names the argument for values that are none of these.
     """
 

@@ -82,7 +82,7 @@ class AdapterRun:
         An order, a projection or a target other than the default stands in it too: `mean-own-norm-n4r-s0`.
         """
         settings = (self.order, self.projection, self.target)
-        others = [value for value in settings if value in ("norm", "resampler", "shown")]
+        others = [value for value in settings if value in ("norm", "mlp", "resampler", "shown")]
         return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
 
 

@@ -3,10 +3,10 @@
     adapter = from_published("ip-adapter_sd15.safetensors", unet, n_slots=4)   # a warm start of all four slots
     save_published(adapter, "slot_1.safetensors", slot=0)
 
-A published checkpoint has two parts, "image_proj" (the projection, "base" or "plus") and "ip_adapter", whose keys are
-`<i>.to_k_ip.weight` and `<i>.to_v_ip.weight` [C, D]; i is the place of the layer in `unet.attn_processors`, where self-
-and cross-attention alternate: 1, 3, 5 … In a .safetensors file the parts are prefixes of the keys; .bin is a pickle,
-of which tensors alone are read.
+A published checkpoint has two parts, "image_proj", the projection of the kind "base", "FaceID" or "plus", and
+"ip_adapter", whose keys are `<i>.to_k_ip.weight` and `<i>.to_v_ip.weight` [C, D]; i is the place of the layer in
+`unet.attn_processors`, where self- and cross-attention alternate: 1, 3, 5 … In a .safetensors file the parts are
+prefixes of the keys; .bin is a pickle, of which tensors alone are read.
 https://github.com/tencent-ailab/IP-Adapter, https://huggingface.co/h94/IP-Adapter
 """
 
@@ -50,11 +50,11 @@ def save_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
 
     Stock diffusers: `pipe.load_ip_adapter(folder, subfolder="", weight_name=name, image_encoder_folder=None)`.  Given
     N files it adds their attentions, as the merge `sum` does; the scales [λ/N] * N make `average` of it.
-    ValueError for another suffix and for T ≠ 4 of a linear projection, which readers take for granted.
+    ValueError for another suffix and for T ≠ 4 of a pooled embedding, which readers take for granted.
     """
     refuse_suffix(Path(path))
     if not adapter.projection.patches and adapter.tokens != 4:
-        raise ValueError(f"{path}: published linear projections have 4 tokens, this adapter {adapter.tokens}")
+        raise ValueError(f"{path}: a published {adapter.kind} projection has 4 tokens, this adapter {adapter.tokens}")
     parts = {part: {name: x.cpu().clone() for name, x in weights.items()}  # a view would take all slots along in a .bin
              for part, weights in to_published(adapter, slot).items()}
     with atomic(path) as temporary:
@@ -120,7 +120,7 @@ def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots:
 
 def start_adapter(start: str, backbone: Backbone, n_slots: int, merge: str, slots: str, order: str,
                   ) -> MultiImageAdapter:
-    """A new adapter for a base: with a projection of the kind `start`, linear or resampler, or from a published file.
+    """A new adapter for a base: with a projection of the kind `start`, a key of `PROJECTIONS`, or a published one.
 
     `start` may also be the path of such a file, or its name on the hub. Errors as `from_published`, `local_file` and
     the class.
@@ -159,16 +159,20 @@ def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
 
 
 def projection_shape(weights: dict[str, Tensor]) -> dict[str, int | str]:
-    """The constructor's arguments that an "image_proj" of the kinds "base" and "plus" stands for."""
-    told = ("proj.weight", "norm.weight", "latents", "proj_in.weight")
+    """The constructor's arguments that an "image_proj" of the kinds "base", "FaceID" and "plus" stands for."""
+    told = ("proj.weight", "proj.0.weight", "proj.2.weight", "norm.weight", "latents", "proj_in.weight")
     axes = {name: weights[name].ndim for name in told if name in weights}
     if axes == {"proj.weight": 2, "norm.weight": 1}:
         (rows, embed_dim), (text_dim,) = weights["proj.weight"].shape, weights["norm.weight"].shape
         return {"projection": "linear", "embed_dim": embed_dim, "tokens": max(1, rows // text_dim)}
+    if axes == {"proj.0.weight": 2, "proj.2.weight": 2, "norm.weight": 1}:
+        rows, text_dim = len(weights["proj.2.weight"]), len(weights["norm.weight"])
+        embed_dim = weights["proj.0.weight"].shape[1]
+        return {"projection": "mlp", "embed_dim": embed_dim, "tokens": max(1, rows // text_dim)}
     if axes == {"latents": 3, "proj_in.weight": 2}:
         embed_dim, tokens = weights["proj_in.weight"].shape[1], weights["latents"].shape[1]
         return {"projection": "resampler", "embed_dim": embed_dim, "tokens": tokens}
-    raise ValueError(f"image_proj: neither of the kind base nor plus; it has {', '.join(sorted(weights)[:4])} …")
+    raise ValueError(f"image_proj: of none of the kinds base, FaceID, plus; it has {', '.join(sorted(weights)[:4])} …")
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 The parameters bear the names of the published checkpoints' `image_proj`.
 
-    linear     a pooled embedding [..., E] -> T = 4 tokens
+    linear     a pooled embedding [..., E] -> T = 4 tokens ("base")
+    mlp        the same over a hidden layer ("FaceID", whose embeddings are those of a face network)
     resampler  hidden states of the patches [..., patches, E] -> T = 16 tokens ("plus")
 """
 
@@ -28,6 +29,25 @@ class LinearProjection(nn.Module):
     def forward(self, embeds: Tensor) -> Tensor:
         """embeds [..., E] -> [..., T, D]."""
         tokens = self.proj(embeds.to(self.proj.weight.dtype))  # [..., T·D]
+        return self.norm(tokens.unflatten(-1, (-1, *self.norm.normalized_shape)))  # [..., T, D]
+
+
+# https://github.com/tencent-ailab/IP-Adapter/blob/main/ip_adapter/ip_adapter_faceid.py (MLPProjModel)
+class MLPProjection(nn.Module):
+    """Embeddings [..., E] over `mult`·E hidden units -> [..., T, D]; `IPAdapterFaceIDImageProjection` in diffusers."""
+
+    tokens = 4  # as published
+    patches = False
+
+    def __init__(self, embed_dim: int, text_dim: int, tokens: int = tokens, mult: int = 2):
+        super().__init__()
+        hidden = mult * embed_dim
+        self.proj = nn.Sequential(nn.Linear(embed_dim, hidden), nn.GELU(), nn.Linear(hidden, tokens * text_dim))
+        self.norm = nn.LayerNorm(text_dim)
+
+    def forward(self, embeds: Tensor) -> Tensor:
+        """embeds [..., E] -> [..., T, D]."""
+        tokens = self.proj(embeds.to(self.proj[0].weight.dtype))  # [..., T·D]
         return self.norm(tokens.unflatten(-1, (-1, *self.norm.normalized_shape)))  # [..., T, D]
 
 
@@ -88,4 +108,5 @@ def feed_forward(dim: int, factor: int = 4) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(dim), *layers)
 
 
-PROJECTIONS: dict[str, type[LinearProjection] | type[Resampler]] = {"linear": LinearProjection, "resampler": Resampler}
+PROJECTIONS: dict[str, type[LinearProjection] | type[MLPProjection] | type[Resampler]] = {
+    "linear": LinearProjection, "mlp": MLPProjection, "resampler": Resampler}  # fmt: skip

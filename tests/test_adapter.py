@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from ipa_lib.adapter import MultiImageAdapter, slot_cosines
 from ipa_lib.attention import attached
 from ipa_lib.merge import MERGES
+from ipa_lib.projection import PROJECTIONS
 
 # Cross-attention widths of Stable Diffusion 1.5 in the order of `unet.attn_processors`: down, up, mid
 SD15 = [320] * 2 + [640] * 2 + [1280] * 5 + [640] * 3 + [320] * 3 + [1280]
@@ -69,7 +70,7 @@ def test_projection_has_the_published_names(unet):
     [
         ({"merge": "median"}, "merge: one of mean, weighted, gated, concat, sum, average; got 'median'"),
         ({"slots": "both"}, "slots: one of own, shared; got 'both'"),
-        ({"projection": "mlp"}, "projection: one of linear, resampler; got 'mlp'"),
+        ({"projection": "cnn"}, "projection: one of linear, mlp, resampler; got 'cnn'"),
         ({"order": "age"}, "order: one of given, norm; got 'age'"),
         ({"n_slots": 0}, "n_slots: a whole number, at least 1; got 0"),
     ],
@@ -165,7 +166,7 @@ def test_the_unconditional_half_of_a_resampler_is_the_zero_picture(unet):
 
 @pytest.mark.parametrize("slots", ["own", "shared"])
 @pytest.mark.parametrize("merge", MERGES)
-@pytest.mark.parametrize("projection", ["linear", "resampler"])
+@pytest.mark.parametrize("projection", PROJECTIONS)
 def test_gradients_reach_the_adapter_and_nothing_else(unet, merge, slots, projection):
     torch.manual_seed(0)
     adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge, slots, projection=projection)

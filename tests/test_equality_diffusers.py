@@ -114,6 +114,15 @@ def test_zero_lam_is_zero_scale_bitwise(unet, args, base):
 
 @torch.no_grad()
 @pytest.mark.parametrize("n", [1, 3])
+def test_the_mlp_is_theirs(unet, args, base, n):
+    adapter, embeds = tiny.adapter(unet, n, "sum", projection="mlp"), tiny.embeddings(3, n)
+    other = with_ip_adapters(unet, [to_published(adapter, slot) for slot in range(n)])
+    expected = theirs(other, args, list(embeds.split(1, dim=1)), 0.8)
+    assert_equal_but_not_base(ours(unet, adapter, args, embeds, 0.8), expected, base)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [1, 3])
 def test_the_resampler_is_theirs(unet, args, base, n):
     adapter = tiny.adapter(unet, n, "concat", "shared", projection="resampler", tokens=5)
     prompts = torch.randn(3, n, 9, tiny.EMBED, generator=torch.Generator().manual_seed(5))  # 9 patches

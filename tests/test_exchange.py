@@ -14,7 +14,7 @@ from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.attention import attached
 from ipa_lib.exchange import flat, from_published, load_published, read_published, save_published, to_published
 
-KINDS = {"linear": 4, "resampler": 5}  # projection -> tokens
+KINDS = {"linear": 4, "mlp": 4, "resampler": 5}  # projection -> tokens
 LAYOUTS = [(kind, suffix) for kind in KINDS for suffix in ("safetensors", "bin")]
 
 # https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5/blob/main/unet/config.json
@@ -29,6 +29,10 @@ RESAMPLER = {
 }  # fmt: skip
 IMAGE_PROJ = {
     "linear": {"proj.weight": [3072, 1024], "proj.bias": [3072], "norm.weight": [768], "norm.bias": [768]},
+    "mlp": {  # of https://huggingface.co/h94/IP-Adapter-FaceID
+        "proj.0.weight": [1024, 512], "proj.0.bias": [1024], "proj.2.weight": [3072, 1024], "proj.2.bias": [3072],
+        "norm.weight": [768], "norm.bias": [768],
+    },
     "resampler": {
         "latents": [1, 16, 768], "proj_in.weight": [768, 1280], "proj_in.bias": [768],
         "proj_out.weight": [768, 768], "proj_out.bias": [768], "norm_out.weight": [768], "norm_out.bias": [768],
@@ -47,7 +51,7 @@ def of_kind(unet, kind, n_slots=3, merge="mean", slots="own", seed=3):
 
 
 def prompts(kind, n):
-    patches = () if kind == "linear" else (9,)
+    patches = (9,) if kind == "resampler" else ()
     return torch.randn(1, n, *patches, tiny.EMBED, generator=torch.Generator().manual_seed(2))
 
 
@@ -118,7 +122,10 @@ def assert_stock_gives_the_same(unet, adapter, embeds, files, guidance, lam=0.8)
     assert (mine - generate(pipeline(unet), guidance)).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("kind, embed_dim, parameters", [("linear", 1024, 22_319_616), ("resampler", 1280, 49_087_488)])
+@pytest.mark.parametrize(
+    "kind, embed_dim, parameters",
+    [("linear", 1024, 22_319_616), ("mlp", 512, 22_844_928), ("resampler", 1280, 49_087_488)],
+)
 def test_full_size_has_the_published_names_shapes_and_counts(kind, embed_dim, parameters):
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD15)
@@ -155,8 +162,8 @@ def test_keys_of_other_prefixes_are_left_out(unet, tmp_path):
         (lambda parts: parts["image_proj"].pop("norm.bias"), "missing image_proj.norm.bias"),
         (lambda parts: parts["ip_adapter"].clear(), "not an IP-Adapter, it holds no ip_adapter"),
         (lambda parts: parts["image_proj"].clear(), "not an IP-Adapter, it holds no image_proj"),
-        (lambda parts: parts["image_proj"].pop("norm.weight"), "image_proj: neither of the kind base nor plus; it has"),
-        (lambda parts: parts["image_proj"].update({"proj.weight": torch.ones(3)}), "image_proj: neither of the kind"),
+        (lambda parts: parts["image_proj"].pop("norm.weight"), "image_proj: of none of the kinds base, Fa"),
+        (lambda parts: parts["image_proj"].update({"proj.weight": torch.ones(3)}), "image_proj: of none of the kinds"),
         (lambda parts: parts["image_proj"].update({"proj.weight": torch.ones(3, 16)}), "misshapen image_proj.proj"),
     ],
 )
@@ -230,8 +237,9 @@ def test_files_that_are_none_are_refused(unet, tmp_path):
 
 
 def test_what_readers_take_for_granted_is_kept(unet, tmp_path):
-    with pytest.raises(ValueError, match="published linear projections have 4 tokens, this adapter 3"):
-        save_published(tiny.adapter(unet, 1, tokens=3), tmp_path / "a.safetensors")
+    for kind in ("linear", "mlp"):
+        with pytest.raises(ValueError, match=f"a published {kind} projection has 4 tokens, this adapter 3"):
+            save_published(tiny.adapter(unet, 1, tokens=3, projection=kind), tmp_path / "a.safetensors")
     with pytest.raises(IndexError, match="slot: 0 to 2 expected, got 3"):
         save_published(of_kind(unet, "linear"), tmp_path / "a.safetensors", 3)
     assert not list(tmp_path.iterdir())
