@@ -259,11 +259,12 @@ rule base:
     shell: RUN
 
 
-rule start:  # profile pretrain: the published adapter of the mini base
+rule start:  # profiles pretrain…: published adapters of the mini base
     input: multiext(f"{RESULTS}/adapters/{MAIN.name}/", "adapter.safetensors", "provenance.json", "log.jsonl")
+    params: kind="" if START == "linear" else f"-{START}"
     run:
         from ipa_lib.adapter import MultiImageAdapter
         from ipa_lib.exchange import save_published
 
-        save_published(MultiImageAdapter.load(input[0]), "models/mini/ip_adapter/ip-adapter_mini.safetensors")
-        runs.write_recipe(input[1], input[2], "models/mini/recipes/ip_adapter.json")
+        save_published(MultiImageAdapter.load(input[0]), f"models/mini/ip_adapter/ip-adapter{params.kind}_mini.safetensors")
+        runs.write_recipe(input[1], input[2], f"models/mini/recipes/ip_adapter{params.kind}.json")

@@ -10,6 +10,8 @@ from ipa_lib import mini_base, mini_celeba
 from ipa_lib.paths import MODELS
 from ipa_lib.training import Checkpoint
 
+STARTS = ("", "-mlp")  # published adapters, by their projection
+
 CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
 
 
@@ -163,13 +165,16 @@ def test_the_tracked_weights_are_small_and_have_their_recipes():
     weights = list((MODELS / "mini").rglob("*.safetensors"))
     assert sum(file.stat().st_size for file in weights) <= 20_000_000
     recipes = {file.stem: json.loads(file.read_text()) for file in (MODELS / "mini/recipes").glob("*.json")}
-    adapter = recipes.pop("ip_adapter")
-    assert adapter["notebook"] == "04_train_adapter" and adapter["train_steps"] > 0 and adapter["commit"]
+    for kind in STARTS:
+        adapter = recipes.pop(f"ip_adapter{kind}")
+        assert adapter["notebook"] == "04_train_adapter" and adapter["train_steps"] > 0 and adapter["commit"]
     assert set(recipes) == {"identity_judge", "attribute_judge", "image_encoder", "vae", "unet"}
     assert all(recipe["notebook"] == "02_train_base" and recipe["steps"] > 0 for recipe in recipes.values())
 
 
-def test_the_published_adapter_is_loaded_by_stock_diffusers():
+@pytest.mark.parametrize("kind", STARTS)
+def test_the_published_adapters_are_loaded_by_stock_diffusers(kind):
     pipe = StableDiffusionPipeline.from_pretrained(MODELS / "mini", torch_dtype=torch.float32)
-    pipe.load_ip_adapter(str(MODELS / "mini"), "ip_adapter", "ip-adapter_mini.safetensors", image_encoder_folder=None)
+    name = f"ip-adapter{kind}_mini.safetensors"
+    pipe.load_ip_adapter(str(MODELS / "mini"), "ip_adapter", name, image_encoder_folder=None)
     assert any("to_k_ip" in name for name in pipe.unet.state_dict())
