@@ -68,7 +68,7 @@ def after_braces(text):
 
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
 START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
-READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv")
+READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv", make_table(make_scores()))
 
 
 @pytest.fixture(scope="module")
