@@ -668,7 +668,7 @@ def _told(name: str, value) -> str:
     """A fact by its name, the machine and its device in Russian: Linux x86_64, 2 cores -> Linux x86_64, ядер: 2."""
     if name == "device":
         return tex(DEVICE_NAMES.get(value, value))
-    return _fact(re.sub(r"(\d+) cores$", r"ядер: \1", value) if name == "machine" else value)
+    return re.sub(r"(\d+) cores$", r"ядер:~\1", tex(value)) if name == "machine" else _fact(value)
 
 
 def _fact(value) -> str:
