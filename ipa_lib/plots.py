@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from . import ablations, variants
 from .ablations import SCALES
 from .paths import ROOT, atomic
-from .variants import MERGE_NAMES, REFERENCES, Variant, usual
+from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, usual
 
 CM = 1 / 2.54  # inches in a centimetre
 WIDTH = 16.5  # cm, the text width of paper/preprint.sty
@@ -415,7 +415,7 @@ def fid_vs_count(counts: pd.DataFrame) -> Figure:
         ax.plot(whole["count"], whole["value"], color="0.1", marker="*", markersize=9, linestyle="none",
                 label="все образцы")  # fmt: skip
         ax.set_xscale("log")
-        ax.set_xticks(sorted(rows["count"].unique()))
+        ax.set_xticks([*rows["count"][rows["count"] <= whole["count"] / 1.5], whole["count"]])  # none beside the last
         ax.minorticks_off()
         _label(ax, "число образцов", LABELS[metric])
     return _with_legend(fig, columns=2)
@@ -463,7 +463,8 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
     fig, axes = _panels(2, height=4.8)
     tones = sns.color_palette("cividis", len(named))
     for name, tone, style in zip(named, tones, cycle(STYLES)):  # noqa: B905 styles repeat
-        _training_curve(axes, logs[name], window, color=tone, label=name, **style)
+        label = f"основной адаптер, запуск {_seed(name)}" if name in main else name
+        _training_curve(axes, logs[name], window, color=tone, label=label, **style)
     for name in others.values():
         _training_curve(axes, logs[name], window, color="0.75", label="другие адаптеры", linewidth=0.7, zorder=1)
     axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
@@ -477,6 +478,11 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
 def _unseeded(name: str) -> str:
     """The variant of an adapter's name: mean-own-n4r-s1 -> mean-own-n4r."""
     return re.sub(r"-s\d+$", "", name)
+
+
+def _seed(name: str) -> str:
+    """The seed of an adapter's name: mean-own-n4r-s1 -> 1."""
+    return name.rpartition("-s")[2]
 
 
 def _training_curve(axes: Sequence[Axes], log: pd.DataFrame, window: int, color, label: str, **style) -> None:
@@ -532,9 +538,9 @@ def _scaled(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _judged(table: pd.DataFrame, metric: str) -> str:
-    """'mini attribute judge, 200 изображений': no score without its network and count."""
+    """'судья признаков, 200 изображений': no score without its network and count."""
     rows = _of(_samples(table, metric), variants.roles(table)["main"])
-    judges = ", ".join(map(str, rows["judge"].dropna().unique()))
+    judges = ", ".join(JUDGE_NAMES.get(name, str(name)) for name in rows["judge"].dropna().unique())
     counts = rows["count"].dropna().astype(int)
     count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"
     return f"{judges}, {count} изображений"

@@ -20,13 +20,25 @@ import pandas as pd
 from . import ablations
 from .ablations import SCALES
 from .paths import PUBLISHED, atomic, results_dir
-from .variants import MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual
+from .variants import (
+    JUDGE_NAMES,
+    MERGE_NAMES,
+    REFERENCES,
+    Variant,
+    best_lam,
+    find_variants,
+    of_variant,
+    roles,
+    usual,
+)
 
 DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "share": 1, "is": 2}  # else: _decimals
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
 SLOT_NAMES = {"own": "свои", "shared": "общие"}
 TARGET_NAMES = {"left_out": "отложена", "shown": "среди подсказок"}
+CITED = ("MobileFaceNet", "MobileNetV2")  # judges of others, for whose papers main.tex has a reference
+DEVICE_NAMES = {"cpu": "процессор", "cuda": "видеокарта"}
 VERDICTS = {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}
 IN_ENGLISH = {"выше, чем": "higher than", "ниже, чем": "lower than", VERDICTS[0]: "not significantly different from"}
 ABSTRACT = ("main/nmax/lam1/identity", "floor/identity", "verdict/gain", "verdict/n")  # what the English abstract says
@@ -78,8 +90,8 @@ def numbers(
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
-    Settings: grid/<name>, judge/<metric>, count/<metric>, fact/<name>; grid/reduced, the profile, but for the
-    preprint's own.
+    Settings: grid/<name>, judge/<metric> (and judge/<metric>/<name> of one in `CITED`), count/<metric>, fact/<name>;
+    grid/reduced, the profile, but for the preprint's own.
 
     Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict:
     (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous, range/n<N>/verdict, range/n<N>/over-first/…,
@@ -108,7 +120,7 @@ def numbers(
         **_runs(usual(table)),
         **_usual_numbers(table, scores),
         **_questions(answers, roles(table)["main"]),
-        **{f"fact/{name}": _fact(value) for name, value in facts.items()},
+        **{f"fact/{name}": _told(name, value) for name, value in facts.items()},
     }
     return values | _english(values)
 
@@ -121,7 +133,7 @@ def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
     if files is None:
         return {}, []
     table, scores, facts = pd.read_csv(files[0]), pd.read_csv(files[1]), json.loads(files[2].read_text())
-    known = {f"fact/{name}": _fact(facts[name]) for name in (*FACTS, "machine") if name in facts}
+    known = {f"fact/{name}": _told(name, facts[name]) for name in (*FACTS, "machine") if name in facts}
     named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | known).items()}
     return named | {"real/grid/profile": tex(profile)}, main_results(table)
 
@@ -143,16 +155,26 @@ def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, s
     return {"start/published": tex(Path(start.split()[0]).name)} | {f"start/{k}": _fact(v) for k, v in settings.items()}
 
 
-def readout_numbers(file: str | Path) -> dict[str, str]:
+def readout_numbers(file: str | Path, table: pd.DataFrame) -> dict[str, str]:
     """readout/n<N>/linear|hidden|judge, as differences are given, readout/people; none without `file`, the table of
-    benchmarks/encoder_readout.py: identity that can be read off the image embeddings of N prompts."""
+    benchmarks/encoder_readout.py: identity that can be read off the image embeddings of N prompts.
+
+    readout/n<N>/above, only where the whole interval of the linear one lies above that of main at λ = 1.
+    """
     if not Path(file).is_file():
         return {}
     rows = pd.read_csv(file).query("metric == 'identity'")
     keys = [_keys(f"readout/n{row.n_refs}/{row.read_out}", "identity", row.value, row.low, row.high)
             for row in rows.itertuples()]
-    return {key: value for found in keys for key, value in found.items()} | {
+    above = {f"readout/n{n}/above": "linear" for n in rows["n_refs"].unique() if _above_main(rows, n, usual(table))}
+    return {key: value for found in keys for key, value in found.items()} | above | {
         "readout/people": _fact(rows["count"].max())}
+
+
+def _above_main(rows: pd.DataFrame, n_refs: int, table: pd.DataFrame) -> bool:
+    main = roles(table)["main"]
+    linear = rows[(rows["read_out"] == "linear") & (rows["n_refs"] == n_refs)]["low"]
+    return n_refs in main.n_refs and bool((linear > _cell(table, main, n_refs, 1)["identity"][2]).all())
 
 
 def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
@@ -207,7 +229,7 @@ def main_results(table: pd.DataFrame) -> list[str]:
 
 def profile_rows(facts: Mapping[str, object]) -> list[str]:
     """Rows of tables/profile.tex: name & value & name & value, read down the left half first."""
-    entries = [f"{label} & {_fact(facts[name])}" for name, label in FACTS.items()]
+    entries = [f"{label} & {_told(name, facts[name])}" for name, label in FACTS.items()]
     half = math.ceil(len(entries) / 2)
     left, right = entries[:half], entries[half:] + ["&"] * (2 * half - len(entries))
     return [rf"{a} & {b} \\" for a, b in zip(left, right, strict=True)]
@@ -411,8 +433,9 @@ def _contrasts(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Va
     values = {}
     for name, (a, b) in pairs.items():
         estimate, low, high = _paired(a, b)
-        values |= _keys(f"contrast/{name}", "text" if name == "text" else "identity", estimate, low, high)
-        values[f"verdict/{name}"] = verdict(low, high)
+        metric = "text" if name == "text" else "identity"
+        values |= _keys(f"contrast/{name}", metric, estimate, low, high)
+        values[f"verdict/{name}"] = verdict(low, high, metric)
     return _unpaired_verdicts(table, main) | values
 
 
@@ -448,16 +471,18 @@ def _unpaired_verdicts(table: pd.DataFrame, main: Variant) -> dict[str, str]:
     pairs = {metric: (one[metric], zero[metric]) for metric in ("fid", "kid", "is") if metric in one}
     if "identity" in other:
         pairs["other"] = (one["identity"], other["identity"])
-    return {f"verdict/{k}": verdict(a[1] - b[2], a[2] - b[1]) for k, (a, b) in pairs.items()}
+    return {f"verdict/{k}": verdict(a[1] - b[2], a[2] - b[1], "") for k, (a, b) in pairs.items()}
 
 
-def verdict(low: float, high: float) -> str:
+def verdict(low: float, high: float, metric: str = "identity") -> str:
     """Words for a difference by its interval: «… при N = 4 {verdict} при N = 1» is a sentence with each."""
-    return VERDICTS[_sign(low, high)]
+    return VERDICTS[_sign(low, high, metric)]
 
 
-def _sign(low: float, high: float) -> int:
-    """Of a difference by its interval: 1, −1, or 0 where zero lies in it."""
+def _sign(low: float, high: float, metric: str = "identity") -> int:
+    """Of a difference by its interval as it is printed: 1, −1, or 0 where zero lies in it or is one of its ends."""
+    if metric in DECIMALS:
+        low, high = (round(end * SCALES.get(metric, 1), DECIMALS[metric]) for end in (low, high))
     return int(low > 0) - int(high < 0)
 
 
@@ -592,11 +617,11 @@ def _quantity(key: str, row: Mapping, name: str, metric: str = "identity") -> di
 
 
 def _difference(place: str, row: Mapping, name: str = "difference", metric: str = "identity") -> dict[str, str]:
-    return _quantity(f"{place}/difference", row, name, metric) | _verdict(f"{place}/verdict", row, name)
+    return _quantity(f"{place}/difference", row, name, metric) | _verdict(f"{place}/verdict", row, name, metric)
 
 
-def _verdict(key: str, row: Mapping, name: str) -> dict[str, str]:
-    return {key: verdict(*_values_of(row, name)[1:])} if np.isfinite(row[name]) else {}
+def _verdict(key: str, row: Mapping, name: str, metric: str = "identity") -> dict[str, str]:
+    return {key: verdict(*_values_of(row, name)[1:], metric)} if np.isfinite(row[name]) else {}
 
 
 # ---- grid and facts ----------------------------------------------------------------------------------------
@@ -626,10 +651,24 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
     if (profiles := set(rows["profile"]) - {PUBLISHED}):
         values["grid/reduced"] = ", ".join(tex(name) for name in sorted(profiles))
     for metric, named in rows.groupby("metric"):
-        values[f"judge/{metric}"] = ", ".join(tex(str(name)) for name in named["judge"].dropna().unique())
+        judges = [judge_name(name) for name in named["judge"].dropna().unique()]
+        values[f"judge/{metric}"] = ", ".join(judges)
+        values |= {f"judge/{metric}/{name}": name for name in judges if name in CITED}
         counts = named["count"].dropna().astype(int)
         values[f"count/{metric}"] = "--".join(map(_fact, dict.fromkeys([counts.min(), counts.max()])))
     return values
+
+
+def judge_name(name: str) -> str:
+    """What the paper calls a network behind a score: one that it does not know stands as its file names it."""
+    return JUDGE_NAMES.get(name) or rf"\texttt{{{tex(str(name))}}}"
+
+
+def _told(name: str, value) -> str:
+    """A fact by its name, the machine and its device in Russian: Linux x86_64, 2 cores -> Linux x86_64, ядер: 2."""
+    if name == "device":
+        return tex(DEVICE_NAMES.get(value, value))
+    return re.sub(r"(\d+) cores$", r"ядер:~\1", tex(value)) if name == "machine" else _fact(value)
 
 
 def _fact(value) -> str:

@@ -25,6 +25,13 @@ MERGE_NAMES = {
     "sum": "сумма",
     "average": "среднее вниманий",
 }
+JUDGE_NAMES = {  # networks behind the scores, as their files name them, and what the paper calls them
+    "mini identity judge": "судья личности",
+    "mini attribute judge": "судья признаков",
+    "attribute judge": "судья признаков",
+    "mobilenet_v2.py:ImageNetFeatures": "MobileNetV2",
+    "MobileFaceNet": "MobileFaceNet",
+}
 OTHERWISE = {  # what a label says of a variant besides its merge
     ("slots", "shared"): "общие матрицы",
     ("order", "norm"): "по убыванию нормы",

@@ -68,7 +68,7 @@ def after_braces(text):
 
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
 START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
-READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv")
+READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv", make_table(make_scores()))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,8 @@ def real_tables(tmp_path_factory):
     folder.mkdir()
     scores = make_scores(people=6)
     of_photographs(make_table(scores)).to_csv(folder / "table.csv", index=False)
-    scores.to_csv(folder / "scores.csv", index=False)
+    own = scores[(scores["adapter"] == MAIN["adapter"]) & (scores["n_refs"] == 4) & (scores["lam"] == 1)]
+    pd.concat([scores, own.assign(adapter="other", seed=np.nan)]).to_csv(folder / "scores.csv", index=False)
     (folder / "facts.json").write_text(json.dumps(FACTS | {"machine": "Linux x86_64, 2 cores"}))
     return folder.parent
 
@@ -251,6 +252,7 @@ def test_a_profile_without_tables_says_nothing(real_tables):
     assert of_profile(real_tables, "") == of_profile(real_tables, "elsewhere") == ({}, [])
     numbers, rows = of_profile(real_tables)
     assert numbers["real/grid/profile"] == "snapshots" and rows and all(key.startswith("real/") for key in numbers)
+    assert numbers["real/fact/machine"] == r"Linux x86\_64, ядер:~2"
 
 
 def test_a_run_that_is_not_at_its_end_gives_way_to_the_published_one(real_tables, tmp_path):

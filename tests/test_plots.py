@@ -93,7 +93,7 @@ def test_kid_is_drawn_and_the_network_and_count_are_named(table):
     kid, fid = plots.fid_vs_lam(table).axes
     value = of_main(table, "kid", n_refs=1, lam=0)["value"].item()
     assert lines(kid, 1)[0].get_ydata()[0] == pytest.approx(value)
-    assert kid.get_title() == fid.get_title() == "mini attribute judge, 40 изображений"
+    assert kid.get_title() == fid.get_title() == "судья признаков, 40 изображений"
 
 
 def test_n_has_one_colour_in_every_figure_and_no_other_n_shares_it(table):
@@ -259,7 +259,7 @@ def test_guidance_is_a_line_a_lam(full):
         line = plotted(ax, r"$\lambda = 0{,}5$")
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 5, 7.5])
         np.testing.assert_allclose(line.get_ydata(), rows[metric] * scale)
-    assert len(identity.lines) == 3 and identity.get_title().startswith("mini identity judge,")
+    assert len(identity.lines) == 3 and identity.get_title().startswith("судья личности,")
 
 
 def test_copying_stands_beside_identity_for_both_targets(full):
@@ -277,12 +277,12 @@ def test_copying_stands_beside_identity_for_both_targets(full):
 
 def test_fid_over_the_number_of_samples_marks_the_whole_set():
     counts = pd.DataFrame([{"metric": metric, "count": count, "value": 10 + 100 / count, "low": 9, "high": 30}
-                           for metric in ("fid", "kid") for count in (390, 25, 100)])  # fmt: skip
+                           for metric in ("fid", "kid") for count in (390, 25, 300, 100)])  # fmt: skip
     fig = plots.fid_vs_count(counts)
     for ax in fig.axes:
-        np.testing.assert_array_equal(plotted(ax, "случайная часть образцов").get_xdata(), [25, 100, 390])
+        np.testing.assert_array_equal(plotted(ax, "случайная часть образцов").get_xdata(), [25, 100, 300, 390])
         assert plotted(ax, "все образцы").get_xdata()[0] == 390 and ax.get_xscale() == "log"
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "390"]
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "390"]  # 300 too near
     assert [ax.get_ylabel() for ax in fig.axes] == ["FID", "KID"] and within(fig)
 
 
@@ -296,7 +296,7 @@ def test_of_many_logs_those_of_main_stand_out():
     assert labels(fig) == ["mean-own-n8r-s0", "mean-own-n8r-s1", "другие адаптеры"]
     assert len(fig.axes[0].lines) == len(fig.axes[1].lines) == 2 + 13  # one log of each other variant
     chosen = plots.training_curves(logs, main=["sum-own-n4r-s0"])
-    assert labels(chosen) == ["sum-own-n4r-s0", "другие адаптеры"]
+    assert labels(chosen) == ["основной адаптер, запуск 0", "другие адаптеры"]
 
 
 def test_training_curves_take_logs_with_few_validation_losses():

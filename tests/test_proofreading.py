@@ -188,6 +188,12 @@ def test_an_entry_has_authors_title_venue_and_year_and_no_bare_link():
     assert len(keys) == len(set(keys))
 
 
+def test_every_entry_was_checked():
+    entries = re.findall(r"^@\w+\{(\w+),", (PAPER / "refs.bib").read_text(encoding="utf-8"), re.M)
+    checks = (PAPER / "references.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", checks, re.M) == entries
+
+
 # ---- spelling ----------------------------------------------------------------------------------------------
 
 

@@ -313,12 +313,40 @@ def test_parts_are_gathered_in_their_order(tmp_path, scores):
     pd.testing.assert_frame_equal(whole, scores[:9], check_exact=False)
 
 
-def test_what_is_read_off_the_embeddings_has_keys_with_intervals(tmp_path):
+@pytest.mark.parametrize(
+    "name, expected",
+    [("mini identity judge", "судья личности"), ("attribute judge", "судья признаков"),
+     ("mobilenet_v2.py:ImageNetFeatures", "MobileNetV2"), ("nets.py:my_face", r"\texttt{nets.py:my\_face}")],
+)  # fmt: skip
+def test_a_judge_has_the_name_that_the_paper_gives_it(name, expected, table, scores):
+    judged = table.assign(judge=table["judge"].mask(table["metric"] == "fid", name))
+    assert numbers_of(judged, scores)["judge/fid"] == expected
+
+
+@pytest.mark.parametrize("device, expected", [("cpu", "процессор"), ("cuda", "видеокарта"), ("mps", "mps")])
+def test_the_device_is_told_in_russian(device, expected, table, scores):
+    facts = FACTS | {"device": device}
+    assert report.numbers(table, scores, facts, ablations.answers(table, scores))["fact/device"] == expected
+    assert report.profile_rows(facts)[-1].endswith(rf"& {expected} \\")
+
+
+@pytest.mark.parametrize("low, high, metric, words", [
+    (0.0004, 0.02, "identity", "не отличается"), (0.0006, 0.02, "identity", "выше"),
+    (-0.02, -0.0006, "identity", "ниже"),
+    (0.0004, 0.02, "text", "не отличается"), (0.0006, 0.02, "text", "выше"), (0.0004, 0.02, "", "выше"),
+])  # fmt: skip
+def test_a_difference_is_told_only_where_its_printed_interval_shows_one(low, high, metric, words):
+    assert report.verdict(low, high, metric).startswith(words)
+
+
+def test_what_is_read_off_the_embeddings_has_keys_with_intervals(tmp_path, table):
     file = tmp_path / "readout.csv"
     rows = [("linear", 4, "identity", 0.7228, 0.71, 0.735, 150), ("linear", 4, "top1", 0.82, 0.76, 0.88, 150)]
     columns = ["read_out", "n_refs", "metric", "value", "low", "high", "count"]
     pd.DataFrame(rows, columns=columns).to_csv(file, index=False)
-    found = report.readout_numbers(file)
+    found = report.readout_numbers(file, table)
     assert found["readout/n4/linear"] == "0{,}723" and found["readout/n4/linear/interval"] == "[0{,}710;~0{,}735]"
-    assert found["readout/people"] == "150" and len(found) == 5
-    assert report.readout_numbers(tmp_path / "none.csv") == {}
+    assert found["readout/people"] == "150" and found["readout/n4/above"] and len(found) == 6
+    better = table.assign(high=table["high"] + 0.7)
+    assert "readout/n4/above" not in report.readout_numbers(file, better)
+    assert report.readout_numbers(tmp_path / "none.csv", table) == {}
