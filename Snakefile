@@ -90,7 +90,7 @@ rule all:
 rule data:
     input: nb="notebooks/01_prepare_data.ipynb",
            lib=lib("data", "mini_celeba", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
-    output: f"{RESULTS}/data.json", f"{RESULTS}/pictures.csv"
+    output: multiext(f"{RESULTS}/", "data.json", "pictures.csv", "near_duplicates.csv")
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
     params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
     threads: 2
@@ -250,7 +250,7 @@ rule paper:
 
 rule base:
     input: rules.data.output, nb="notebooks/02_train_base.ipynb",
-           lib=lib("mini_base", "descriptions") if OWN_BASE else []
+           lib=lib("mini_base", "descriptions", "data") if OWN_BASE else []
     output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini: `make base` alone
     log: nb=f"{RESULTS}/02_train_base.ipynb"
     params: flags=flags("02_train_base")

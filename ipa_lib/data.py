@@ -57,14 +57,19 @@ def with_validation(pictures: pd.DataFrame, share: float = 0.1, seed: int = 0) -
     return pictures.assign(split=pictures["split"].mask(pictures["person"].isin(chosen), "val"))
 
 
-def for_training(everyone: pd.DataFrame, taking_part: pd.DataFrame) -> pd.DataFrame:
+def for_training(everyone: pd.DataFrame, taking_part: pd.DataFrame, alike: pd.DataFrame) -> pd.DataFrame:
     """The rows of `everyone` that a base may learn from: training people, whom `taking_part` has in no other split.
 
-    everyone: all that a reader found, also people with few pictures; taking_part: the table of the experiment.
+    everyone: all that a reader found, also people with few pictures; taking_part: the table of the experiment; alike:
+    pairs of files that look the same, as `near_duplicates.read_pairs` gives them. Of a pair of one person the second
+    goes, as in the experiment; what looks like a picture of a person in another split goes, whoever it is said to show.
     """
     reserved = taking_part.loc[taking_part["split"] != "train", "person"]
     kept = (everyone["split"] == "train") & ~everyone["person"].isin(reserved)
-    return everyone[kept].reset_index(drop=True)
+    again = alike.loc[alike["same_person"], "second"]
+    pairs, theirs = alike[["first", "second"]], everyone.loc[everyone["person"].isin(reserved), "file"]
+    shown = pairs[pairs.isin(theirs.tolist()).any(axis=1)].to_numpy().ravel()
+    return everyone[kept & ~everyone["file"].isin([*again, *shown])].reset_index(drop=True)
 
 
 def set_apart(pictures: pd.DataFrame, people: int, taking_part: pd.DataFrame, seed: int = 0,

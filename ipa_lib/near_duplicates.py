@@ -11,6 +11,7 @@ that were aligned twice, about one degree apart, 8 bits find 43 %.
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -19,10 +20,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .celeba import load_picture
+from .paths import atomic
 
 SIDE = 32  # what pHash looks at
 BITS = 64
 BLOCK = 256  # rows compared at a time: about 1 GB for all of CelebA
+NAMED = {"first": str, "second": str, "distance": int, "same_person": bool}  # a pair, by the names of its files
+NONE = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in NAMED.items()})
 
 
 def find(pictures: pd.DataFrame, limit: int = 8, limit_across: int = 2) -> pd.DataFrame:
@@ -52,6 +56,28 @@ def drop(pictures: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     counts = {"near_duplicates": len(again), "across_people": int((~pairs["same_person"]).sum())}
     kept.attrs = pictures.attrs | counts
     return kept
+
+
+def named(pictures: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs with the names of the files in place of row numbers, which another table of the people has otherwise."""
+    first, second = (pictures["file"].to_numpy()[pairs[column]] for column in ("first", "second"))
+    return pairs.assign(first=first, second=second)
+
+
+def write_pairs(pairs: pd.DataFrame, path: str | Path) -> None:
+    """Store `named` pairs, or `NONE`."""
+    with atomic(path) as file:
+        pairs.to_csv(file, index=False)
+
+
+def read_pairs(path: str | Path) -> pd.DataFrame:
+    """What `write_pairs` stored. FileNotFoundError without it, ValueError where it is no such table."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
+    try:
+        return pd.read_csv(path, usecols=list(NAMED), dtype=NAMED, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a table of pairs ({error}); run notebooks/01_prepare_data.ipynb") from None
 
 
 def hashes(paths: Iterable[str]) -> np.ndarray:

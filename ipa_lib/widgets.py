@@ -14,6 +14,8 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, count
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import ipywidgets
@@ -261,14 +263,15 @@ class Page:
         return pictures.strip(np.stack([picture for picture, _ in self.kept]), labels, size=3.6, columns=4)
 
     def save_kept(self) -> None:
-        """The strip as kept.pdf, and all parameters of its pictures as kept.csv beside it."""
+        """The strip as kept.pdf, and all parameters of its pictures as kept.csv beside it; what is there stays."""
+        table, figure = free_names(self.keep_in, "kept", (".csv", ".pdf"))
         try:
-            with atomic(self.keep_in / "kept.csv") as file:
+            with atomic(table) as file:
                 pd.DataFrame([what for _, what in self.kept]).to_csv(file, index=False)
-            plots.save(self._kept_figure(), self.keep_in / "kept.pdf", notebook="explore")
+            plots.save(self._kept_figure(), figure, notebook="explore")
         except OSError as error:
             return self.say(str(error), True)
-        self.say(f"saved: {short(self.keep_in / 'kept.pdf')}, and kept.csv with all parameters")
+        self.say(f"saved: {short(figure)}, and {table.name} with all parameters")
 
 
 class Strips:
@@ -482,6 +485,13 @@ def choice(name: str, values: Sequence) -> ipywidgets.Dropdown:
     """All, or one of the values of a column."""
     options = [("all", None), *((f"{value:g}" if isinstance(value, float) else str(value), value) for value in values)]
     return ipywidgets.Dropdown(options=options, description=findings.AXES.get(name, name), **NARROW)
+
+
+def free_names(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
+    """Files of one name, a suffix each, none of which is there: stem, else stem-2, stem-3 …"""
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    files = ([folder / f"{name}{suffix}" for suffix in suffixes] for name in names)
+    return next(some for some in files if not any(file.exists() for file in some))
 
 
 def parameters(wish: Wish, sample: int) -> dict[str, object]:

@@ -35,6 +35,7 @@ from ipa_lib import (
     galleries,
     identity_sets,
     judges,
+    near_duplicates,
     paths,
     runs,
     sampling,
@@ -196,6 +197,17 @@ def table(text):
     def spoil(at):
         (at.folder / "pictures.csv").write_text(text)
         return lambda: data.read_table(at.folder / "pictures.csv")
+
+    return spoil
+
+
+def pairs(text):
+    """A near_duplicates.csv with this text; None: without one."""
+
+    def spoil(at):
+        if text is not None:
+            (at.folder / "near_duplicates.csv").write_text(text)
+        return lambda: near_duplicates.read_pairs(at.folder / "near_duplicates.csv")
 
     return spoil
 

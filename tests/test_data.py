@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipa_lib import data, paths, runs
+from ipa_lib import data, near_duplicates, paths, runs
 from ipa_lib.celeba import read_celeba
 from ipa_lib.folders import read_folders
 
@@ -145,6 +145,7 @@ def test_the_notebook_reads_a_few_people_of_ones_own(prepared, tmp_path):
     assert found.groupby("person").size().tolist() == [4, 4, 4] and set(found.caption) == {"a photo of a person"}
     assert (summary["people"], summary["people_with_4"], summary["people_with_7"]) == (3, 3, 0)
     assert "near_duplicates" not in summary  # nobody looked
+    assert near_duplicates.read_pairs(paths.results_dir("read") / "near_duplicates.csv").equals(near_duplicates.NONE)
 
 
 def test_the_notebook_keeps_how_many_pictures_look_alike(prepared, tmp_path):
@@ -160,6 +161,10 @@ def test_the_notebook_keeps_how_many_pictures_look_alike(prepared, tmp_path):
     found, summary = prepared(tmp_path, max_refs=3, near=2)
     assert (summary["near_duplicates"], summary["near_pairs_across"], summary["people_with_4"]) == (1, 2, 3)
     assert len(found) == 13
+    alike = near_duplicates.read_pairs(paths.results_dir("read") / "near_duplicates.csv")
+    found = {frozenset(pair): same for *pair, same in alike[["first", "second", "same_person"]].values.tolist()}
+    ada, again, cem = "Ada/0.png", "Ada/4.png", "Cem/4.png"
+    assert found == {frozenset({ada, again}): True, frozenset({ada, cem}): False, frozenset({again, cem}): False}
 
 
 def everyone():
@@ -172,11 +177,23 @@ def everyone():
 def test_a_base_learns_from_training_people_whom_the_experiment_does_not_keep_for_itself():
     table = everyone()
     taking_part = table[table.person.isin([1, 2, 3, 7])].assign(split=lambda t: t.split.mask(t.person == 7, "val"))
-    assert data.for_training(table, taking_part).person.unique().tolist() == [1, 2, 3, 4, 5]
+    kept = data.for_training(table, taking_part, near_duplicates.NONE)
+    assert kept.equals(table[table.person <= 5])
+
+
+def test_a_base_sees_no_photograph_twice_and_none_of_an_evaluated_person():
+    """0 and 1 are one photograph of person 1; 3 of person 2 shows who is tested, 10 of person 5 who is validated; 6 and
+    9 are of two training people, and which label is wrong nobody knows."""
+    table = everyone()
+    taking_part = table[table.person.isin([1, 2, 6, 7])].assign(split=lambda t: t.split.mask(t.person == 7, "val"))
+    pairs = pd.DataFrame({"first": [0, 3, 6, 10, 11], "second": [1, 12, 9, 13, 12], "distance": 1})
+    alike = near_duplicates.named(table, pairs.assign(same_person=[True, False, False, False, True]))
+    files = data.for_training(table, taking_part, alike).file.tolist()
+    assert files == [f"{i}.jpg" for i in (0, 2, 4, 5, 6, 7, 8, 9)]
 
 
 def test_judges_are_set_apart_from_those_who_take_no_part():
-    table = data.for_training(everyone(), everyone().head(9))
+    table = data.for_training(everyone(), everyone().head(9), near_duplicates.NONE)
     for seed in range(5):
         rest, apart = data.set_apart(table, 2, table.head(9), seed)
         assert set(apart.person) < {4, 5, 7} and len(set(apart.person)) == 2

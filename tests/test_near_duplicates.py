@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ipa_lib.celeba import load_picture
-from ipa_lib.near_duplicates import BLOCK, _close_pairs, drop, find, hashes
+from ipa_lib.near_duplicates import BLOCK, NONE, _close_pairs, drop, find, hashes, named, read_pairs, write_pairs
 
 
 def blobs(seed, side=128):
@@ -65,6 +65,15 @@ def test_without_pairs_everything_is_kept(pictures):
     assert len(pairs) == 0 and pairs.columns.tolist() == ["first", "second", "distance", "same_person"]
     assert drop(others, pairs).equals(others)
     assert len(find(others[:0])) == 0
+
+
+def test_pairs_are_kept_by_the_names_of_their_files(pictures, tmp_path):
+    table = pictures.assign(file=["NA", "null", "007", "1.0", "a,b"])  # names that a reader could take for others
+    for pairs in (named(table, find(table)), NONE):
+        write_pairs(pairs, tmp_path / "pairs.csv")
+        assert read_pairs(tmp_path / "pairs.csv").astype(pairs.dtypes).equals(pairs)
+    names = named(table, find(table))[["first", "second"]].values.tolist()
+    assert names == [["NA", "null"], ["NA", "1.0"], ["null", "1.0"]]
 
 
 def test_a_chain_keeps_its_first_picture_alone():

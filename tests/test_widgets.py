@@ -115,6 +115,26 @@ def test_a_kept_picture_has_its_parameters(page, tmp_path):
     assert table["lam"].tolist() == [1.0, 0.25] and table["sample"].tolist() == [2, 2]
 
 
+def test_what_was_saved_before_stays(page, tmp_path):
+    for lam in (1.0, 0.25):
+        page.lam.value = lam
+        page.keep(0)
+        page.save_kept()
+    tables = [pd.read_csv(tmp_path / "kept" / name)["lam"].tolist() for name in ("kept.csv", "kept-2.csv")]
+    assert tables == [[1.0], [1.0, 0.25]] and "kept-2.pdf, and kept-2.csv" in page.status.value
+    assert sorted(file.name for file in (tmp_path / "kept").glob("*.pdf")) == ["kept-2.pdf", "kept.pdf"]
+
+
+def test_a_number_is_free_where_neither_file_is(tmp_path):
+    def names():
+        return [file.name for file in widgets.free_names(tmp_path, "kept", (".csv", ".pdf"))]
+
+    assert names() == ["kept.csv", "kept.pdf"]
+    (tmp_path / "kept.pdf").touch()  # its table was lost
+    (tmp_path / "kept-2.csv").touch()
+    assert names() == ["kept-3.csv", "kept-3.pdf"]
+
+
 def test_what_cant_be_saved_is_a_sentence(page, tmp_path):
     (tmp_path / "kept").touch()
     page.keep(0)
