@@ -29,6 +29,7 @@ from .projection import PROJECTIONS
 
 GB = 1e9
 PARTS = ("unet", "vae", "text_encoder")
+ENCODER = ("visual_projection.weight", "vision_model.embeddings.position_embedding.weight")  # their shapes are needed
 TOKENS = 77  # of a caption
 STATE = 16  # bytes a trained parameter: weight, gradient and AdamW's two averages, all float32
 KEPT = 700  # numbers kept for the gradient, a place of the latents and channel of the first block: a rule of thumb
@@ -61,6 +62,11 @@ class Needs(NamedTuple):
     def halvings(self) -> int:
         return 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
 
+    def embed_dim(self, patches: bool) -> int:
+        """Width of what the image encoder gives: of its hidden states, or of pooled embeddings."""
+        pooled, hidden = (self.weights["image_encoder"][name] for name in ENCODER)
+        return hidden[1] if patches else pooled[0]
+
     @property
     def places(self) -> int:
         """Of the latents of one picture."""
@@ -87,11 +93,17 @@ def check(profile: Profile) -> Iterator[Finding]:
         yield _disk(profile, needs, used["patches"], *pictures)
 
 
-def _tried(name: str, look: Callable[[], str]) -> Finding:
+def _tried(name: str, look: Callable[[], str], hint: str = "") -> Finding:
     try:
         return Finding(name, True, look())
+    except FileNotFoundError as error:
+        return Finding(name, False, f"{error}{hint}")
     except MISSING as error:
         return Finding(name, False, str(error))
+
+
+def _fetch(lines: str) -> str:
+    return f'; to fetch it: python -c "{lines}"'
 
 
 # ---- models ------------------------------------------------------------------------------------------------
@@ -112,6 +124,9 @@ def read_needs(source: Source) -> Needs:
     if kind not in backbone.PREDICTIONS:
         raise ValueError(f"{source.base}: it predicts {kind}; {' or '.join(backbone.PREDICTIONS)} was expected")
     weights = {part: _shapes(source.folder(part, download=False)) for part in (*PARTS, "image_encoder")}
+    if lacking := [name for name in ENCODER if name not in weights["image_encoder"]]:
+        folder = source.folder("image_encoder", download=False)
+        raise ValueError(f"{folder}: no CLIP vision model with projection, its weights lack {lacking[0]}")
     needs = Needs(source, {part: _json(folder / part / "config.json") for part in ("unet", "vae")}, weights)
     if needs.size % (least := backbone.least_size(needs.configs["vae"], needs.configs["unet"])):
         raise ValueError(f"size: {needs.size} pixels; {source.base} takes multiples of {least}")
@@ -150,7 +165,7 @@ def _how_to_fetch(source: Source) -> str:
     """The lines that download what is needed and nothing else, for names of the hub."""
     calls = [f"local_folder({source.base!r}, pipeline=True)"] * _of_the_hub(source.base)
     calls += [f"local_folder({source.image_encoder!r})"] * _of_the_hub(source.image_encoder)
-    return f"; to fetch it: python -c \"from ipa_lib.backbone import *; {'; '.join(calls)}\"" if calls else ""
+    return _fetch(f"from ipa_lib.backbone import *; {'; '.join(calls)}") if calls else ""
 
 
 def _of_the_hub(name: str) -> bool:
@@ -161,22 +176,24 @@ def _of_the_hub(name: str) -> bool:
 def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
     """What adapters start from: does it fit the base, and the features?"""
     if start in PROJECTIONS:
-        wants, text_dim, said = PROJECTIONS[start].patches, None, start
+        wants, text_dim, embed_dim, said = PROJECTIONS[start].patches, None, None, start
     else:
         try:
             file = backbone.local_file(start, download=False)
             parts = read_published(file)
             shape = projection_shape(parts["image_proj"])
         except MISSING as error:
-            hint = f"; to fetch it: python -c \"from ipa_lib.backbone import *; local_file({start!r})\""
+            hint = _fetch(f"from ipa_lib.backbone import *; local_file({start!r})")
             yield Finding("start", False, f"{error}{hint * _of_the_hub(start)}")
             return
-        said = file.name
+        said, embed_dim = file.name, shape["embed_dim"]
         wants, text_dim = PROJECTIONS[shape["projection"]].patches, next(iter(parts["ip_adapter"].values())).shape[1]
     if wants != patches:
         said = f"{said}: `patches: {str(wants).lower()}` was expected in 03_cache_features"
     elif needs and text_dim and text_dim != (width := needs.configs["unet"]["cross_attention_dim"]):
         said, wants = f"{said}: for texts of width {text_dim}, those of the base have {width}", None
+    elif needs and embed_dim and embed_dim != (width := needs.embed_dim(patches)):
+        said, wants = f"{said}: for image embeddings of width {embed_dim}, those of the encoder have {width}", None
     yield Finding("start", wants == patches, said)
 
 
@@ -196,14 +213,17 @@ def _judges(spec: Path, trained: Mapping[str, object]) -> Iterator[Finding]:
     except MISSING as error:
         yield Finding("judges", False, str(error))
         return
-    yield _tried("identity judge", lambda: photo_judges.load_identity(named, folder)[1])
+    where = "; docs/real_model.md says where such networks are to be had"
+    yield _tried("identity judge", lambda: photo_judges.load_identity(named, folder)[1], where)
     if named["features"] == "inception":
         weights = folder / named["weights"] if "weights" in named else None
-        yield _tried("features judge", lambda: str(fidelity.inception_file(weights, download=False)))
+        hint = "" if weights else _fetch("from ipa_lib.fidelity import inception_file; inception_file()")
+        yield _tried("features judge", lambda: str(fidelity.inception_file(weights, download=False)), hint)
     else:
         yield _tried("features judge", lambda: photo_judges.load_features(named, folder)[1])
     if "text" in named:
-        yield _tried("text judge", lambda: str(photo_judges.clip_folder(named["text"], folder, download=False)))
+        hint = _fetch(f"from ipa_lib.backbone import *; local_folder({named['text']!r})") * _of_the_hub(named["text"])
+        yield _tried("text judge", lambda: str(photo_judges.clip_folder(named["text"], folder, download=False)), hint)
     if "attributes" in named:
         yield _attribute_judge(folder / named["attributes"], trained)
 
@@ -255,9 +275,7 @@ def _bytes_a_number(needs: Needs) -> int:
 def _features(needs: Needs, pictures: int, texts: int, patches: bool) -> int:
     """Bytes of the cached features."""
     encoder, unet = needs.weights["image_encoder"], needs.configs["unet"]
-    embed = encoder["visual_projection.weight"][0]
-    if patches:
-        embed = torch.Size(encoder["vision_model.embeddings.position_embedding.weight"]).numel()
+    embed = torch.Size(encoder[ENCODER[1]]).numel() if patches else needs.embed_dim(patches)
     halves = pictures * needs.places * unet["in_channels"] + texts * TOKENS * unet["cross_attention_dim"]
     return halves * _bytes_a_number(needs) + pictures * embed * 4
 

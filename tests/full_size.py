@@ -1,11 +1,19 @@
 """Stable Diffusion 1.5 and OpenCLIP ViT-H/14 with their exact configurations and random weights, as local folders.
 
 https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5 and, of the image encoder that the published
-adapters use, https://huggingface.co/h94/IP-Adapter (models/image_encoder).
+adapters use, https://huggingface.co/h94/IP-Adapter (models/image_encoder, models/ip-adapter_sd15.safetensors).
 """
+
+import os
+import shlex
+import subprocess
+import sys
+import time
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from test_exchange import IMAGE_PROJ, SD15_SHAPES
 from transformers import (
     CLIPImageProcessorPil,
     CLIPTextConfig,
@@ -55,7 +63,7 @@ def random(make, dtype=torch.bfloat16):
 
 
 def write(folder):
-    """`folder`/base without an image encoder, as on the hub, and `folder`/image_encoder; bfloat16, 3.4 GB."""
+    """`folder`/base without an image encoder, as on the hub, `folder`/image_encoder and an adapter; 3.4 GB."""
     tokenizer = new_tokenizer(["a photo of a young woman with wavy brown hair, smiling"])
     StableDiffusionPipeline(
         vae=random(lambda: AutoencoderKL(**VAE)), unet=random(lambda: UNet2DConditionModel(**UNET)),
@@ -65,4 +73,25 @@ def write(folder):
     ).save_pretrained(folder / "base")
     encoder = random(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION)))
     encoder.save_pretrained(folder / "image_encoder")
+    save_file(published(), folder / "ip-adapter_sd15.safetensors")
     return folder
+
+
+def published():
+    """The tensors of `ip-adapter_sd15.safetensors`, in half precision as it is published: name -> random weights."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {f"image_proj.{name}": shape for name, shape in IMAGE_PROJ["linear"].items()}
+    shapes |= {f"ip_adapter.{i}.{x}.weight": shape for i, shape in SD15_SHAPES.items() for x in ("to_k_ip", "to_v_ip")}
+    return {name: torch.randn(shape, generator=generator).mul(0.02).half() for name, shape in shapes.items()}
+
+
+def execute(notebook, output, flags):
+    """Run a notebook file as the workflow does, and what it took: seconds by the clock and by the processor, and bytes
+    of the largest process, its kernel, at its largest."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "ipa_lib.runs", notebook, output, "-q", *shlex.split(flags)])
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, notebook
+    return {"seconds": time.perf_counter() - begun, "cpu": used.ru_utime + used.ru_stime,
+            "peak": used.ru_maxrss * 1024}

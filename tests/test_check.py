@@ -121,8 +121,8 @@ def rewrite(file):
 
 
 def test_a_published_start_has_to_fit_the_texts_of_the_base(profile, base, tmp_path):
-    adapter, file = MultiImageAdapter.from_unet(base.unet, 16, 1), tmp_path / "ip.safetensors"
-    save_published(adapter, file)
+    embed_dim, file = base.image_encoder.config.projection_dim, tmp_path / "ip.safetensors"
+    save_published(MultiImageAdapter.from_unet(base.unet, embed_dim, 1), file)
     start = {"04_train_adapter": {"start": str(file)}}
     assert missing(profile(**start)) == {}
     wide = {name: x.repeat(1, 2) if name.startswith("ip_adapter") else x for name, x in load_file(file).items()}
@@ -132,6 +132,17 @@ def test_a_published_start_has_to_fit_the_texts_of_the_base(profile, base, tmp_p
     assert missing(profile(**start)) == {"start": said}
 
 
+def test_a_published_start_has_to_fit_the_image_encoder(profile, base, tmp_path):
+    """That of another model family: the start, and a folder with weights that are no image encoder's."""
+    width = base.image_encoder.config.projection_dim
+    file = tmp_path / "ip.safetensors"
+    save_published(MultiImageAdapter.from_unet(base.unet, width + 1, 1), file)
+    said = f"ip.safetensors: for image embeddings of width {width + 1}, those of the encoder have {width}"
+    assert missing(profile(**{"04_train_adapter": {"start": str(file)}})) == {"start": said}
+    lines = missing(profile(**{"03_cache_features": {"image_encoder": str(tmp_path)}}))
+    assert f"{tmp_path}: no CLIP vision model with projection, its weights lack visual_proj" in lines["base"]
+
+
 def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     spec = {"identity": "face.onnx", "features": "inception", "text": "some/clip"}
@@ -139,6 +150,9 @@ def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
     lines = missing(profile(**{"06_evaluate": {"judged_by": str(tmp_path / "judges.yaml")}}))
     assert list(lines) == ["identity judge", "features judge", "text judge"]
     assert "face.onnx: no such file" in lines["identity judge"] and not list(tmp_path.glob("hub*"))
+    assert "docs/real_model.md says where" in lines["identity judge"]
+    assert "to fetch it: python -c" in lines["features judge"] and "inception_file()" in lines["features judge"]
+    assert lines["text judge"].endswith("import *; local_folder('some/clip')\"")
 
 
 def test_people_who_are_not_there_are_counted(profile, tmp_path, monkeypatch):

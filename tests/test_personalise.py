@@ -39,8 +39,9 @@ def test_own_photographs_and_a_published_adapter(tmp_path, unet):
         shades = np.random.default_rng(i).integers(0, 256, (90, 70, 3), np.uint8)
         Image.fromarray(shades).save(tmp_path / "own photographs" / f"IMG {i}.JPG")
     made = run(tmp_path, folder=str(tmp_path / "own photographs"), adapter=str(tmp_path / "ip-adapter.safetensors"),
-               n_refs=2, lams=[0.0, 1.0], seeds=[0])
+               n_refs=2, lams=[0.0, 1.0], seeds=[0], size=96)
     assert set(made) == {"grid.png", "seed0_lam0.png", "seed0_lam1.png"}
+    assert made["seed0_lam1.png"].shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize(("values", "said"), [
