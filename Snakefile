@@ -30,7 +30,8 @@ STARTS = [START] if (paths.ROOT / START).is_file() else []
 
 REAL = PROFILE.settings("14_write_paper")["real"] or "none"  # a profile of photographs that the paper shows besides
 BESIDES = [file for file in (
-    "results/bench/encoder_readout.csv", f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
+    *(f"results/bench/{name}.csv" for name in ("encoder_readout", "fitted_tokens", "start_quality")),
+    f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
 ) if (paths.ROOT / file).is_file()]
 
 JUDGING = ("judges", "photo_judges", "faces", "fidelity")

@@ -177,6 +177,33 @@ def _above_main(rows: pd.DataFrame, n_refs: int, table: pd.DataFrame) -> bool:
     return n_refs in main.n_refs and bool((linear > _cell(table, main, n_refs, 1)["identity"][2]).all())
 
 
+def lost_numbers(folder: Path) -> dict[str, str]:
+    """What is lost behind the embeddings, from tables of benchmarks in `folder`; nothing of one that is missing.
+
+    Of benchmarks/fitted_tokens.py fitted/start, fitted/end, fitted/top1, fitted/steps, and fitted/above only where the
+    interval of the end lies above that of the start; of benchmarks/start_quality.py mlp/difference, mlp/verdict at N = 4.
+    """
+    fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
+    return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
+        _of_mlp(pd.read_csv(starts)) if starts.is_file() else {})
+
+
+def _fitted(table: pd.DataFrame) -> dict[str, str]:
+    steps = table["step"].max()
+    start, end, top1 = (
+        table[(table["step"] == step) & (table["metric"] == metric)].iloc[0][["value", "low", "high"]]
+        for step, metric in ((0, "identity"), (steps, "identity"), (steps, "top1")))
+    known = _keys("fitted/start", "identity", *start) | _keys("fitted/end", "identity", *end)
+    above = {"fitted/above": "fitted"} if end["low"] > start["high"] else {}
+    return known | _keys("fitted/top1", "top1", *top1) | above | {"fitted/steps": _fact(steps)}
+
+
+def _of_mlp(table: pd.DataFrame) -> dict[str, str]:
+    row = table.query("projection == 'mlp' and n_refs == 4 and metric == 'gain'").iloc[0]
+    return _keys("mlp/difference", "identity", row["value"], row["low"], row["high"]) | {
+        "mlp/verdict": verdict(row["low"], row["high"])}
+
+
 def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
     found, plain = roles(table), usual(table)
     return {

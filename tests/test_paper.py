@@ -69,6 +69,7 @@ def after_braces(text):
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
 START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
 READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv", make_table(make_scores()))
+LOST = report.lost_numbers(PAPER.parent / "results/bench")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def known(real_tables):
 
     alone = ((MAIN, (1, 2)),)
     return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
-            "photographs": keys(RUNS, of_photographs), "others": {*START, *READOUT, *of_profile(real_tables)[0]}}
+            "photographs": keys(RUNS, of_photographs), "others": {*START, *READOUT, *LOST, *of_profile(real_tables)[0]}}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):

@@ -350,3 +350,18 @@ def test_what_is_read_off_the_embeddings_has_keys_with_intervals(tmp_path, table
     better = table.assign(high=table["high"] + 0.7)
     assert "readout/n4/above" not in report.readout_numbers(file, better)
     assert report.readout_numbers(tmp_path / "none.csv", table) == {}
+
+
+def test_what_is_lost_behind_the_embeddings_has_keys(tmp_path):
+    assert report.lost_numbers(tmp_path) == {}
+    end = [(500, "identity", 0.685, 0.664, 0.71), (500, "top1", 0.657, 0.6, 0.7)]
+    fitted = [(0, "identity", 0.584, 0.559, 0.607), *end]
+    starts = [("linear", 4, "gain", 0, 0, 0), ("mlp", 4, "gain", 0.0112, 0.0031, 0.0192), ("mlp", 1, "gain", 1, 1, 1)]
+    ends = ["value", "low", "high"]
+    pd.DataFrame(fitted, columns=["step", "metric", *ends]).to_csv(tmp_path / "fitted_tokens.csv")
+    pd.DataFrame(starts, columns=["projection", "n_refs", "metric", *ends]).to_csv(tmp_path / "start_quality.csv")
+    found = report.lost_numbers(tmp_path)
+    assert found["fitted/end"] == "0{,}685" and found["fitted/top1"] == "65{,}7" and found["fitted/steps"] == "500"
+    assert found["fitted/above"] and found["mlp/difference"] == "0{,}011" and found["mlp/verdict"] == "выше, чем"
+    pd.DataFrame(fitted, columns=["step", "metric", *ends]).assign(high=0.7).to_csv(tmp_path / "fitted_tokens.csv")
+    assert "fitted/above" not in report.lost_numbers(tmp_path)
