@@ -22,10 +22,9 @@ report: $(BASE) tex  ## a report, from data to PDF: a reduced grid (15 minutes);
 smoke: $(BASE) tex  ## the same on a handful of people, to see that it runs (3 minutes)
 	@scripts/report.sh smoke
 
-base: $(BASE)  ## train the mini base model, its judges and its published adapters anew, into models/mini
+base: $(BASE)  ## train the mini base model, its judges and its published adapter anew, into models/mini
 	@scripts/snakemake.sh --config profile=mini -- base
 	@scripts/snakemake.sh --config profile=pretrain -- start
-	@scripts/snakemake.sh --config profile=pretrain-mlp -- start
 
 check: $(BASE)  ## is everything there that PROFILE=sd15 needs: models, data, judges, disk, memory?
 	@python -m ipa_lib.check $(PROFILE)

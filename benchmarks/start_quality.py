@@ -1,10 +1,10 @@
 """What do the published adapters of the mini base show of a person, before other adapters start from them?
 
-Every file of models/mini/ip_adapter (`make base`) is given N prompts of the validation people of `full` at λ = 1, as
-`mean` with shared slots has it: what to start from is chosen on these people, not on those of the tables. `gain` is the
-paired difference of identity to the first file. Needs results/full/features (`make report PROFILE=full`, or its
-notebooks 01 and 03 alone) and 10 minutes of a core. Writes results/bench/start_quality.csv with 95 % intervals,
-bootstrapped over people.
+Every file of models/mini/ip_adapter is given N prompts of the validation people of `full` at λ = 1, as `mean` with shared
+slots has it: what to start from is chosen on these people, not on those of the tables. `gain` is the paired difference
+of identity to the first file, which `make base` makes; configs/pretrain-mlp.yaml says how another is made.
+Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 10 minutes of a core.
+Writes results/bench/start_quality.csv with 95 % intervals, bootstrapped over people.
 """
 import numpy as np
 import pandas as pd
@@ -40,13 +40,16 @@ def main() -> None:
     if not (results / "features/manifest.json").is_file():
         print("start_quality: left out, results/full/features is missing: make report PROFILE=full")
         return
+    files = sorted((paths.MODELS / "mini/ip_adapter").glob("*.safetensors"), reverse=True)  # …_mini, then …-mlp_mini
+    if len(files) == 1:
+        print("start_quality: left out, there is one start alone: configs/pretrain-mlp.yaml makes another")
+        return
     table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
     people = identity_sets.split_people(table, 8 + 2 * SAMPLES, "val")
     sets = identity_sets.evaluation_sets(people, 8, SAMPLES, 0, len(people.rows))
     reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     attention.attach(models.unet)
-    files = sorted((paths.MODELS / "mini/ip_adapter").glob("*.safetensors"), reverse=True)  # …_mini, then …-mlp_mini
     first: dict = {}
     measured = pd.concat(of_start(file, models, stored, sets, judge, reference, first) for file in files)
     columns = ["start", "projection", "n_refs", "metric", "value", "low", "high", "count"]

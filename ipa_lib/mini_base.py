@@ -199,24 +199,56 @@ class ExponentialAverage:
 
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
 
+def steps_of(draw: Callable, loss_of: Callable, seed: int, files: Sequence[str]) -> dict[str, Callable]:
+    """`loss_at` and `blame` of `fit`: `draw(generator)` gives the rows [B] of a batch, `loss_of(rows, generator)` its
+    loss; `files` names the rows."""
+    def loss_at(step: int) -> Iterator[torch.Tensor]:
+        generator = step_generator(seed, step)
+        yield loss_of(draw(generator), generator)
+
+    def blame(step: int) -> str:
+        rows = draw(step_generator(seed, step))
+        return bad_pictures(lambda some: loss_of(some, step_generator(seed, step)), rows, files)
+
+    return {"loss_at": loss_at, "blame": blame}
+
+
+@torch.no_grad()
+def bad_pictures(loss_of: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, files: Sequence[str]) -> str:
+    """Which pictures of a batch have no finite loss by themselves, as a part of a message; of several the first.
+
+    Each is held against itself, since a contrastive loss needs two pictures of a person.
+    """
+    bad = [row for row in rows.tolist() if not loss_of(torch.tensor([row, row])).isfinite()]
+    if not bad:
+        return ""
+    name = files[bad[0]] if len(files) else f"row {bad[0]}"
+    return f", in {len(bad)} of its {len(rows)} pictures, the first {name}"
+
+
+def any_rows(count: int, batch_size: int) -> Callable[[torch.Generator], torch.Tensor]:
+    """A draw of `batch_size` of `count` rows, all alike."""
+    return lambda generator: torch.randint(count, (batch_size,), generator=generator)
+
+
 def train_vae(vae: AutoencoderKL, encoder: CLIPVisionModelWithProjection, pictures: np.ndarray, steps: int,
-              batch_size: int, seed: int, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
+              batch_size: int, seed: int, checkpoint: Checkpoint | None = None, files: Sequence[str] = (),
+              ) -> Iterator[dict]:
     """Streams the steps of the autoencoder on uint8 `pictures` [M,H,W,3]; at the end latents get unit deviation.
 
-    The frozen image `encoder` says what matters in a picture beside its pixels.
+    The frozen image `encoder` says what matters in a picture beside its pixels. `files`, here and below: the names of
+    the pictures, for a message where a loss is not finite.
     """
     device = vae.device
     encoder.eval().requires_grad_(False).to(device)
 
-    def loss_at(step: int) -> Iterator[torch.Tensor]:
-        generator = step_generator(seed, step)
-        rows = torch.randint(len(pictures), (batch_size,), generator=generator).numpy()
-        x = to_input(pictures[rows], generator).to(device)
+    def loss_of(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        x = to_input(pictures[rows.numpy()], generator).to(device)
         with half_precision(device):
-            loss = vae_loss(vae, encoder, x, generator, **VAE_LOSS)
-        yield loss
+            return vae_loss(vae, encoder, x, generator, **VAE_LOSS)
 
-    yield from fit(vae.train().parameters(), loss_at, steps, lr=1e-3, checkpoint=checkpoint)
+    yield from fit(vae.train().parameters(), steps=steps, lr=1e-3, checkpoint=checkpoint,
+                   **steps_of(any_rows(len(pictures), batch_size), loss_of, seed, files))
     vae.eval().register_to_config(scaling_factor=latent_scale(vae, pictures[:512]))
 
 
@@ -228,55 +260,56 @@ def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
 
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
                     rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
-                    attributes: torch.Tensor | None = None, checkpoint: Checkpoint | None = None) -> Iterator[dict]:
+                    attributes: torch.Tensor | None = None, checkpoint: Checkpoint | None = None,
+                    files: Sequence[str] = ()) -> Iterator[dict]:
     """Streams a network that knows people apart: `people` × 4 pictures a step, contrastive over persons.
 
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
     that must read them off the embedding too, so that it also carries what the caption says.
     """
-    device = next(modules[0].parameters()).device
+    device, person = next(modules[0].parameters()).device, torch.zeros(len(pictures), dtype=torch.long)
+    for label, own in enumerate(rows):
+        person[own] = label
 
-    def loss_at(step: int) -> Iterator[torch.Tensor]:
-        generator = step_generator(seed, step)
-        picked, labels = identity_batch(rows, people, 4, generator)
+    def loss_of(picked: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         x = to_input(pictures[picked.numpy()], generator).to(device)
         with half_precision(device):
             z = embed(x)                                                                            # [B,D]
-            loss = contrastive_loss(z, labels.to(device))
+            loss = contrastive_loss(z, person[picked].to(device))
             if attributes is not None:
                 told = attributes[picked].to(device)
                 loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), told)
-        yield loss
+        return loss
 
-    yield from fit([p for m in modules for p in m.train().parameters()], loss_at, steps, lr=1e-3, weight_decay=0.05,
-                   checkpoint=checkpoint, also=[b for m in modules for b in m.buffers()])
+    yield from fit([p for m in modules for p in m.train().parameters()], steps=steps, lr=1e-3, weight_decay=0.05,
+                   checkpoint=checkpoint, also=[b for m in modules for b in m.buffers()],
+                   **steps_of(lambda generator: identity_batch(rows, people, 4, generator)[0], loss_of, seed, files))
     for module in modules:
         module.eval()
 
 
 def train_judge(judge: RegNetForImageClassification, pictures: np.ndarray, kinds: torch.Tensor,
                 attributes: torch.Tensor, steps: int, batch_size: int, seed: int, checkpoint: Checkpoint | None = None,
-                ) -> Iterator[dict]:
+                files: Sequence[str] = ()) -> Iterator[dict]:
     """Streams the attribute judge: classes `kinds` [M] and `attributes` [M,A] of uint8 `pictures`."""
     device = judge.device
 
-    def loss_at(step: int) -> Iterator[torch.Tensor]:
-        generator = step_generator(seed, step)
-        rows = torch.randint(len(pictures), (batch_size,), generator=generator)
+    def loss_of(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         x = to_input(pictures[rows.numpy()], generator).to(device)
         with half_precision(device):
             logits = judge(x).logits
-        yield judge_loss(logits, kinds[rows].to(device), attributes[rows].to(device))
+        return judge_loss(logits, kinds[rows].to(device), attributes[rows].to(device))
 
-    yield from fit(judge.train().parameters(), loss_at, steps, lr=2e-3, weight_decay=0.05, checkpoint=checkpoint,
-                   also=list(judge.buffers()))
+    yield from fit(judge.train().parameters(), steps=steps, lr=2e-3, weight_decay=0.05, checkpoint=checkpoint,
+                   also=list(judge.buffers()),
+                   **steps_of(any_rows(len(pictures), batch_size), loss_of, seed, files))
     judge.eval()
 
 
 def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler, latents: torch.Tensor,
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
                drop_text: float = 0.1, snr_gamma: float = SNR_GAMMA, checkpoint: Checkpoint | None = None,
-               ) -> Iterator[dict]:
+               files: Sequence[str] = ()) -> Iterator[dict]:
     """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
     Times are weighted as `training.min_snr_weights` says: unweighted, the U-Net learns what a face looks like long
@@ -287,21 +320,18 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
     device, weights = unet.device, min_snr_weights(scheduler, snr_gamma)
     average = ExponentialAverage(unet, text_encoder)
 
-    def loss_at(step: int) -> Iterator[torch.Tensor]:
-        generator = step_generator(seed, step)
-        rows = torch.randint(len(latents), (batch_size,), generator=generator)
-        version = torch.randint(tokens.shape[1], (batch_size,), generator=generator)
-        dropped = torch.rand(batch_size, generator=generator) < drop_text
+    def loss_of(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        version = torch.randint(tokens.shape[1], (len(rows),), generator=generator)
+        dropped = torch.rand(len(rows), generator=generator) < drop_text
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
         eps, t = draw_noise(scheduler, latents[rows].shape, generator)
         with half_precision(device) if device.type == "cuda" else nullcontext():  # on a CPU nothing is gained
             text = text_encoder(told.to(device)).last_hidden_state                                  # [B,L,D]
-            loss = denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
-        yield loss
+            return denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
-    yield from fit(parameters, loss_at, steps, lr=1e-3, checkpoint=checkpoint, also=average.average,
-                   after_step=average.update)
+    yield from fit(parameters, steps=steps, lr=1e-3, checkpoint=checkpoint, also=average.average,
+                   after_step=average.update, **steps_of(any_rows(len(latents), batch_size), loss_of, seed, files))
     average.copy_to_modules()
     unet.eval(), text_encoder.eval()
 
