@@ -1,8 +1,8 @@
 """What do the published adapters of the mini base show of a person, before other adapters start from them?
 
-Every file of models/mini/ip_adapter is given N prompts of the validation people of `full` at λ = 1, as `mean` with shared
-slots has it: what to start from is chosen on these people, not on those of the tables. `gain` is the paired difference
-of identity to the first file, which `make base` makes; configs/pretrain-mlp.yaml says how another is made.
+Every file of models/mini/ip_adapter is given N prompts of the validation people of `full` at λ = 1, as `mean` with
+shared slots has it: what to start from is chosen on these people, not on those of the tables. `gain` is the paired
+difference of identity to the first file, which `make base` makes; configs/pretrain-mlp.yaml says how another is made.
 Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 10 minutes of a core.
 Writes results/bench/start_quality.csv with 95 % intervals, bootstrapped over people.
 """

@@ -181,7 +181,7 @@ def lost_numbers(folder: Path) -> dict[str, str]:
     """What is lost behind the embeddings, from tables of benchmarks in `folder`; nothing of one that is missing.
 
     Of benchmarks/fitted_tokens.py fitted/start, fitted/end, fitted/top1, fitted/steps, and fitted/above only where the
-    interval of the end lies above that of the start; of benchmarks/start_quality.py, N = 4, mlp/difference, mlp/verdict.
+    interval of the end lies above that of the start; at N = 4 mlp/difference, mlp/verdict of start_quality.py.
     """
     fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
     return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
