@@ -348,7 +348,7 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
         args = tiny.inputs(len(same))
         difference = tiny.run(attached_unet, args, joined) - tiny.run(attached_unet, args, same)
         assert difference.abs().max() < 1e-5
-        assert torch.equal(joined.shares, same.shares)
+        torch.testing.assert_close(joined.shares, same.shares, rtol=0, atol=1e-6)  # a product's last bit varies with B
     alone = [adapter(embeds[i : i + 1, :2]) for i in range(2)]  # nobody misses anything: nothing is masked
     assert concat(alone).seen is None and len(concat(alone[:1])) == 1
     for g, _ in whole.repeat_interleave(2).layers.values():
