@@ -5,7 +5,7 @@
 Each run is a process of its own, forked from this one, which has loaded what they need. After a kill the very same call
 is made again in the same folder. A run that came to its end is held against an unbroken one, byte by byte: the adapter,
 the optimiser's state, the log; every picture; the cache. Random streams are functions of (seed, step) and of
-(seed, person, sample): what they gave is in these files. Pictures made before a kill have to stay the very files.
+(seed, person, sample): what they gave is in these files. Pictures of an unfinished gallery have to stay the very files.
 """
 
 import json
@@ -117,6 +117,11 @@ def pictures(folder) -> dict[str, int]:
     return {file.name + file.parent.name: file.stat().st_ino for file in folder.glob("lam*/[!.]*.png")}
 
 
+def to_keep(folder) -> dict[str, int]:
+    """Pictures that the next call has to leave alone: those of an unfinished gallery. A finished one is made anew."""
+    return pictures(folder) if (folder / galleries.BEGUN).is_file() else {}
+
+
 def kill_within(process, folder, delay, aimed) -> str:
     """Kill at a moment after `delay` seconds; if `aimed`, when a file is being written. How the process ended."""
     until = time.monotonic() + delay
@@ -144,7 +149,7 @@ def trial(name, stage, root, kills, rng) -> str:
     took, expected, folder = time.monotonic() - began, contents(whole), root / name / "killed"
     while counts["killed"] + counts["while writing"] < kills or folder.exists():
         folder.mkdir(exist_ok=True)
-        before, left = pictures(folder), kills - counts["killed"] - counts["while writing"]
+        before, left = to_keep(folder), kills - counts["killed"] - counts["while writing"]
         process = forked(stage, folder)
         how = kill_within(process, folder, rng.uniform(0, 0.8 * took) if left > 0 else 1e9, aimed=left % 2)
         counts[how] += 1

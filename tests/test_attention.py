@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.attention import (
     ImageKV,
     ImageTextAttention,
+    Untouched,
     attach,
     attached,
     by_layer,
@@ -69,7 +71,24 @@ def test_zero_for_one_sample_leaves_that_sample_bitwise(unet):
     assert not torch.equal(mixed[0], base[0])
 
 
+def test_a_mask_of_the_text_reaches_the_base_too(unet):
+    args, mask = tiny.inputs(2), {"encoder_attention_mask": torch.tensor([[1] * 4 + [0] * 3, [1] * 7])}
+    base, unmasked = unet(*args, **mask).sample, unet(*args).sample
+    assert not torch.equal(base, unmasked)
+    with attached(unet):
+        kv = tiny.adapter(unet, 2)(tiny.embeddings(2, 2))
+        assert torch.equal(unet(*args, **mask).sample, base)
+        at_zero = unet(*args, **mask, cross_attention_kwargs={"image_kv": kv, "lam": 0}).sample
+        assert torch.equal(at_zero, base)
+
+
 # --- λ -----------------------------------------------------------------------------------------------------
+
+
+def test_lam_is_1_where_none_is_given(attached_unet):
+    args, kv = tiny.inputs(2), tiny.adapter(attached_unet, 2)(tiny.embeddings(2, 2))
+    silent = attached_unet(*args, cross_attention_kwargs={"image_kv": kv}).sample
+    assert torch.equal(silent, tiny.run(attached_unet, args, kv, 1.0))
 
 
 def test_lam_per_sample_is_one_run_per_lam(attached_unet):
@@ -88,7 +107,7 @@ def test_half_a_batch_of_lams_serves_both_halves_of_guidance(attached_unet):
     assert torch.equal(half, whole)
 
 
-@pytest.mark.parametrize("lam", ["1", None, math.nan, math.inf, 1j, [1.0, 2.0]], ids=repr)
+@pytest.mark.parametrize("lam", ["1", None, math.nan, math.inf, -math.inf, 1j, [1.0, 2.0]], ids=repr)
 def test_lam_that_is_no_number_is_refused(attached_unet, lam):
     kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(2, 1))
     with pytest.raises(ValueError, match="^lam: a finite number"):
@@ -124,6 +143,19 @@ def test_lam_by_layer_spells_out_every_layer(attached_unet):
     args, kv = tiny.inputs(2), tiny.adapter(attached_unet, 2)(tiny.embeddings(2, 2))
     spelled = tiny.run(attached_unet, args, kv, lams)
     assert torch.equal(spelled, tiny.run(attached_unet, args, kv, {"down": 0.5, "up": {"block_1": [0.0, 2.0]}}))
+
+
+def test_a_list_of_one_lam_serves_all_attentions_of_a_block():
+    layers = list(cross_attention_layers(tiny.unet()))
+    lams = by_layer({"up": {"block_1": [0.5]}}, layers)
+    assert lams == by_layer({"up": {"block_1": [0.5, 0.5]}}, layers) == by_layer({"up": 0.5}, layers)
+
+
+def test_layers_that_are_missing_and_unknown_are_named(attached_unet):
+    layers = sorted(cross_attention_layers(attached_unet))
+    line = f"lam: all layers by name or none; missing or unknown: {layers[0]}, zenith"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        by_layer(dict.fromkeys([*layers[1:], "zenith"], 1.0), layers)
 
 
 @pytest.mark.parametrize(
@@ -177,17 +209,37 @@ def test_attaching_over_an_adapter_of_diffusers_is_an_error():
         attach(unet)
 
 
-def test_attaching_to_another_kind_of_layer_is_an_error():
+@pytest.mark.parametrize(
+    "name, value",
+    [("rescale_output_factor", 2.0), ("residual_connection", True), ("added_kv_proj_dim", 8)]
+    + [(name, torch.nn.LayerNorm(64)) for name in ("group_norm", "spatial_norm", "norm_cross", "norm_q")],
+)
+def test_attaching_to_another_kind_of_layer_is_an_error(name, value):
     unet = tiny.unet()
-    unet.mid_block.attentions[0].transformer_blocks[0].attn2.rescale_output_factor = 2.0
+    setattr(unet.mid_block.attentions[0].transformer_blocks[0].attn2, name, value)
     with pytest.raises(ValueError, match="mid_block.*attn2 .* is not the plain cross-attention"):
         attach(unet)
     assert all(isinstance(p, AttnProcessor2_0) for p in unet.attn_processors.values())
 
 
 def test_detaching_from_a_bare_unet_is_an_error(unet):
-    with pytest.raises(ValueError, match="no adapter is attached"):
+    line = "detach: no adapter is attached to this U-Net, or its attention is being recorded"
+    with pytest.raises(ValueError, match=f"^{line}$"):
         detach(unet)
+
+
+def test_a_processor_that_stands_in_for_none_is_refused():
+    line = "an adapter is attached to this U-Net; detach it before loading or unloading another"
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        Untouched()
+
+
+def test_other_layers_pass_on_everything_but_the_image_arguments():
+    passed = []
+    layer = Untouched(lambda *args, **named: passed.append((args, named)))
+    layer("attn", "x", "text", "mask", image_kv="kv", lam=2.0)
+    layer("attn", "x", "text", "mask", "temb", image_kv="kv", lam=2.0)
+    assert passed == [(("attn", "x", "text", "mask"), {}), (("attn", "x", "text", "mask"), {"temb": "temb"})]
 
 
 def test_processors_hold_nothing(attached_unet):
@@ -208,7 +260,9 @@ def test_no_warning_for_the_extra_arguments(attached_unet, caplog):
 
 def test_wrong_batch_and_foreign_layers_are_refused(attached_unet):
     kv = tiny.adapter(attached_unet, 1)(tiny.embeddings(2, 1))
-    with pytest.raises(ValueError, match=r"2 samples for a batch of 4; for guidance use adapter.guided"):
+    line = ("image_kv: 2 samples for a batch of 4; for guidance use adapter.guided(…), "
+            "for k pictures of each sample image_kv.repeat_interleave(k)")
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
         tiny.run(attached_unet, tiny.inputs(4), kv)
     foreign = MultiImageAdapter({"elsewhere.attn2": 32}, tiny.EMBED, tiny.TEXT, 1)(tiny.embeddings(4, 1))
     with pytest.raises(ValueError, match="nothing for layer down_blocks.0"):
@@ -229,16 +283,18 @@ def test_text_mask_reaches_the_text_attention(unet):
 # --- other precisions and machinery ------------------------------------------------------------------------
 
 
-def test_float32_adapter_in_a_bfloat16_unet():
+@pytest.mark.parametrize("lam", [1.0, torch.tensor([0.5, 1.0])], ids=repr)
+@pytest.mark.parametrize("merge", ["mean", "average"])
+def test_float32_adapter_in_a_bfloat16_unet(merge, lam):
     unet = tiny.unet()
-    exact = tiny.adapter(unet, 2)(tiny.embeddings(2, 2))
+    exact = tiny.adapter(unet, 2, merge)(tiny.embeddings(2, 2))
     args = tiny.inputs(2)
     with attached(unet):
-        full = tiny.run(unet, args, exact)
+        full = tiny.run(unet, args, exact, lam)
         unet.to(torch.bfloat16)
         x, t, text = args
         halves = [
-            tiny.run(unet, (x.bfloat16(), t, text.bfloat16()), kv) for kv in (exact, exact.to(torch.bfloat16))
+            tiny.run(unet, (x.bfloat16(), t, text.bfloat16()), kv, lam) for kv in (exact, exact.to(torch.bfloat16))
         ]
     assert halves[0].dtype == torch.bfloat16
     assert torch.equal(*halves)
@@ -292,7 +348,7 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
         args = tiny.inputs(len(same))
         difference = tiny.run(attached_unet, args, joined) - tiny.run(attached_unet, args, same)
         assert difference.abs().max() < 1e-5
-        assert torch.equal(joined.shares, same.shares)
+        torch.testing.assert_close(joined.shares, same.shares, rtol=0, atol=1e-6)  # a product's last bit varies with B
     alone = [adapter(embeds[i : i + 1, :2]) for i in range(2)]  # nobody misses anything: nothing is masked
     assert concat(alone).seen is None and len(concat(alone[:1])) == 1
     for g, _ in whole.repeat_interleave(2).layers.values():
@@ -300,9 +356,10 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
 
 
 def test_what_does_not_fit_is_not_joined(unet):
-    kvs = [tiny.adapter(unet, n, "concat")(tiny.embeddings(1, n)) for n in (1, 2)]
+    lined_up, apart = ([tiny.adapter(unet, n, merge)(tiny.embeddings(1, n)) for n in (1, 2)]
+                       for merge in ("concat", "sum"))
     line = "^concat: these ImageKV differ in layers, widths or number of prompts$"
-    for unlike in (kvs, [kvs[0], *kvs]):
+    for unlike in (lined_up, [lined_up[0], *lined_up], apart):
         with pytest.raises(ValueError, match=line):
             concat(unlike)
 
@@ -314,6 +371,16 @@ def test_batches_of_fewer_and_more_prompts_have_shares_of_zero_for_those_that_ar
     assert torch.equal(joined[:1, :2], few.shares) and torch.equal(joined[1:], many.shares)
     assert joined.shape == (3, 3, tiny.TOKENS) and not joined[0, 2].any()
     assert concat([few, ImageKV(many.layers)]).shares is None
+
+
+@torch.no_grad()
+def test_a_batch_that_misses_nothing_may_join_one_that_does(attached_unet):
+    adapter, embeds, args = tiny.adapter(attached_unet, 3, "concat"), tiny.embeddings(3, 3), tiny.inputs(3)
+    joined = concat([adapter(embeds[:1]), adapter(embeds[1:], SOME_MISSING[1:])])
+    expected = SOME_MISSING.repeat_interleave(tiny.TOKENS, 1)
+    assert torch.equal(joined.seen, expected) and joined.seen.dtype == torch.bool
+    whole = adapter(embeds, SOME_MISSING)
+    assert (tiny.run(attached_unet, args, joined) - tiny.run(attached_unet, args, whole)).abs().max() < 1e-5
 
 
 def test_in_another_dtype_what_is_there_stays_a_truth_value(unet):

@@ -19,6 +19,7 @@ from ipa_lib.identity_sets import (
     evaluation_sets,
     group_by_person,
     occluded_prompts,
+    split_people,
     with_prompts,
 )
 
@@ -100,6 +101,20 @@ def test_byte_identical_pictures_of_a_person_are_dropped_and_counted(own_celeba)
     assert (differing.dropped, differing.left_out, len(differing.rows)) == (1, 0, 12)
     stricter = check_pictures_differ(pictures, groups)
     assert 3 not in stricter.rows and (stricter.dropped, stricter.left_out) == (1, 1)
+
+
+def test_people_of_a_split_have_passed_every_guard(own_celeba):
+    pictures = read_celeba(own_celeba)
+    first, second, *_ = pictures["path"][pictures["person"] == 3]
+    with open(second, "wb") as copy, open(first, "rb") as original:
+        copy.write(original.read())
+    groups = split_people(pictures, 5, "train")
+    assert sorted(groups.rows) == list(range(1, 9)) and (groups.dropped, groups.left_out) == (1, 0)
+    assert [len(groups.rows[person]) for person in (2, 3)] == [6, 5]
+    assert sorted(split_people(pictures, 6, "train").rows) == [1, 2, 4, 5, 6, 7, 8]
+    pictures.loc[pictures.index[pictures["person"] == 9][0], "split"] = "train"
+    with pytest.raises(ValueError, match="^person 9 is in train and val; one split a person was expected$"):
+        split_people(pictures, 5, "train")
 
 
 def test_given_hashes_are_used_instead_of_files():

@@ -130,6 +130,8 @@ def test_the_rule_puts_the_longest_embedding_into_the_first_slot(merge):
 def test_hidden_states_are_as_long_as_their_mean():
     hidden = embeddings(1, 6).view(1, 3, 2, EMBED)
     assert torch.equal(longest_first(hidden), longest_first(hidden.mean(2)))
+    layers = embeddings(1, 12).view(1, 3, 2, 2, EMBED)  # several axes of vectors count as one
+    assert torch.equal(longest_first(layers), longest_first(layers.mean((2, 3))))
 
 
 def test_of_equally_long_ones_the_order_given_holds_and_a_missing_one_comes_after_zeros():
