@@ -71,7 +71,8 @@ def test_nobody_is_drawn_in_two_worlds():
     """Base, published adapter, judges and the people of a profile: a drawn person is a function of (seed, number)."""
     drawn = {name: config.load_profile(name).settings("01_prepare_data") for name in config.profile_names()}
     seeds = {name: values["seed"] for name, values in drawn.items() if values["draw"]}
-    assert seeds.pop("full") == seeds["mini"]  # the same people, for the preprint
+    for name, same in {"full": "mini", "pretrain-mlp": "pretrain"}.items():  # the same people, on purpose
+        assert seeds.pop(name) == seeds[same]
     assert len({*seeds.values(), JUDGE_SEED}) == len(seeds) + 1
 
 
@@ -80,9 +81,9 @@ def test_the_names_of_the_merges_are_those_of_merge():
 
 
 def test_another_order_projection_or_target_is_another_folder():
-    others = (), ("norm",), ("given", "resampler"), ("given", "linear", "shown")
+    others = (), ("norm",), ("given", "mlp"), ("given", "resampler"), ("given", "linear", "shown")
     names = [config.AdapterRun("mean", "own", 4, True, 0, (4,), *more).name for more in others]
-    assert names == [f"mean-own-{part}n4r-s0" for part in ("", "norm-", "resampler-", "shown-")]
+    assert names == [f"mean-own-{part}n4r-s0" for part in ("", "norm-", "mlp-", "resampler-", "shown-")]
 
 
 def test_grid_is_the_product_of_its_lists(load):
