@@ -7,6 +7,8 @@ tokens show, judged on held-out pictures, so many tokens can make the frozen U-N
 Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 40 minutes of a core.
 Writes results/bench/fitted_tokens.csv with 95 % intervals, bootstrapped over people.
 """
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -44,7 +46,7 @@ def fitted(adapter, stored: features.Features, prompts: dict[int, list[int]]) ->
     rows = torch.zeros_like(stored.embeds)
     for number, own in enumerate(prompts.values(), start=1):
         rows[own, 0] = number
-    return features.Features(stored.latents, rows, torch.zeros_like(stored.nothing), stored.texts, stored.caption)
+    return replace(stored, embeds=rows, nothing=torch.zeros_like(stored.nothing))
 
 
 def main() -> None:

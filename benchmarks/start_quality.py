@@ -14,7 +14,7 @@ from ipa_lib import attention, backbone, data, evaluation, exchange, features, g
 from ipa_lib.intervals import bootstrap
 from ipa_lib.sampling import draw_sets
 
-PROMPTS, SAMPLES, METRICS = (1, 4), 2, ("identity", "top1", "text", "kid")
+PROMPTS, SAMPLES, METRICS = (1, 4), 2, ("identity", "top1", "text", "kid", "gain")
 
 
 def scored(adapter, models, stored, sets: pd.DataFrame, n_refs: int, judge, reference) -> tuple[list, pd.DataFrame]:
@@ -53,7 +53,7 @@ def main() -> None:
     first: dict = {}
     measured = pd.concat(of_start(file, models, stored, sets, judge, reference, first) for file in files)
     columns = ["start", "projection", "n_refs", "metric", "value", "low", "high", "count"]
-    measured = measured.query("metric in @METRICS or metric == 'gain'")[columns].round(4)
+    measured = measured.query("metric in @METRICS")[columns].round(4)
     measured.to_csv(paths.ROOT / "results/bench/start_quality.csv", index=False)
     print(measured.pivot(index=["projection", "n_refs"], columns="metric", values="value").to_string())
 

@@ -40,6 +40,7 @@ from .paths import CONFIGS, NOTEBOOKS, ROOT, paper_dir
 
 MERGES = ("mean", "concat", "weighted", "gated", "sum", "average")  # the names of merge.MERGES
 SLOTS = ("own", "shared")
+PROJECTIONS = ("linear", "mlp", "resampler")  # the names of projection.PROJECTIONS
 ORDERS = ("given", "norm")  # which prompt goes to which slot: merge.ORDERS
 TARGETS = ("left_out", "shown")  # shown: among its own prompts, the usual practice
 PROMPTS = ("own", "other", "reversed", "occluded0", "occluded50", "occluded100")  # whose, and in which state
@@ -82,7 +83,7 @@ class AdapterRun:
         An order, a projection or a target other than the default stands in it too: `mean-own-norm-n4r-s0`.
         """
         settings = (self.order, self.projection, self.target)
-        others = [value for value in settings if value in ("norm", "mlp", "resampler", "shown")]
+        others = [value for value in settings if value in ("norm", *PROJECTIONS[1:], "shown")]
         return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from . import ablations
 from .ablations import SCALES
+from .config import PROJECTIONS
 from .paths import PUBLISHED, atomic, results_dir
 from .variants import (
     JUDGE_NAMES,
@@ -149,7 +150,7 @@ def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, s
 
     start: as the adapters' files tell it; pretraining: notebook -> parameters, of the profile that made the published.
     """
-    if start in ("linear", "mlp", "resampler"):
+    if start in PROJECTIONS:
         return {}
     settings = {"people": pretraining["01_prepare_data"]["people"], "steps": pretraining["04_train_adapter"]["steps"]}
     return {"start/published": tex(Path(start.split()[0]).name)} | {f"start/{k}": _fact(v) for k, v in settings.items()}

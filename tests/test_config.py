@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ipa_lib import config
 from ipa_lib.merge import MERGES
 from ipa_lib.mini_base import JUDGE_SEED
+from ipa_lib.projection import PROJECTIONS
 
 PARAMETERS = """\
 people: int = 100  # people of the test split
@@ -78,6 +79,7 @@ def test_nobody_is_drawn_in_two_worlds():
 
 def test_the_names_of_the_merges_are_those_of_merge():
     assert set(config.MERGES) == set(MERGES)
+    assert config.PROJECTIONS == tuple(PROJECTIONS)
 
 
 def test_another_order_projection_or_target_is_another_folder():

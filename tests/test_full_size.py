@@ -1,8 +1,8 @@
 """Stable Diffusion 1.5 and OpenCLIP ViT-H/14 at full size, in bfloat16: the shapes, dtypes and files of `sd15`.
 
 The weights are random, so the pictures are noise: what is tested is that the notebooks run on them. Minutes and 3.4 GB
-of disk: `pytest -m slow tests/test_full_size.py`. What each stage takes is written to the file that IPA_MEASURED names
-(results/bench/full_size.csv was made so); IPA_MODELS names a folder that `full_size.write` has filled before.
+of disk: `pytest -m slow tests/test_full_size.py`. What each stage takes is written to the file that IPA_MEASURED names,
+such as results/bench/full_size.csv; IPA_MODELS names a folder that `full_size.write` has filled before.
 """
 
 import json
