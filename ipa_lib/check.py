@@ -85,6 +85,7 @@ def check(profile: Profile) -> Iterator[Finding]:
         own = source.base == profile.values("02_train_base").get("publish")
         said = f"{source.base}: 02_train_base will make it" if own else f"{error}{_how_to_fetch(source)}"
         yield Finding("base", own, said)
+    yield from _half_precision(source)
     yield from _start(profile.settings("04_train_adapter")["start"], used["patches"], needs)
     yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"], profile.values("02_train_base"))
     pictures = yield from _data(profile)
@@ -159,6 +160,14 @@ def _count(weights: Mapping[str, list[int]]) -> int:
 
 def _millions(needs: Needs, parts) -> str:
     return f"{sum(_count(needs.weights[part]) for part in parts) / 1e6:.1f}"
+
+
+def _half_precision(source: Source) -> Iterator[Finding]:
+    """Where there is neither a GPU nor AVX-512, PyTorch multiplies 16-bit numbers in plain loops."""
+    slow = not torch.cuda.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    if slow and source.dtype in ("bfloat16", "float16"):
+        said = "without AVX-512 or a GPU hundreds of times slower than float32; `dtype: float32` runs here"
+        yield Finding("dtype", False, f"{source.dtype}: {said}")
 
 
 def _how_to_fetch(source: Source) -> str:

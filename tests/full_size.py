@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -85,11 +86,23 @@ def published():
     return {name: torch.randn(shape, generator=generator).mul(0.02).half() for name, shape in shapes.items()}
 
 
-def execute(notebook, output, flags):
+def start_with_float32_products(folder):
+    """An IPython directory `folder`, whose kernels begin with `Float32Products` where the processor needs it."""
+    startup = folder / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
+        lines = ("import sys", f"sys.path.append({str(Path(__file__).parent)!r})",
+                 "from float32_products import Float32Products", "Float32Products().__enter__()")  # fmt: skip
+        (startup / "00.py").write_text("\n".join(lines))
+    return folder
+
+
+def execute(notebook, output, flags, ipython):
     """Run a notebook file as the workflow does, and what it took: seconds by the clock and by the processor, and bytes
-    of the largest process, its kernel, at its largest."""
+    of the largest process, its kernel, at its largest. `ipython` is the kernel's IPython directory."""
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "ipa_lib.runs", notebook, output, "-q", *shlex.split(flags)])
+    process = subprocess.Popen([sys.executable, "-m", "ipa_lib.runs", notebook, output, "-q", *shlex.split(flags)],
+                               env=os.environ | {"IPYTHONDIR": str(ipython)})  # fmt: skip
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, notebook

@@ -101,6 +101,16 @@ def test_what_is_missing_is_the_one_line_that_says_so(profile, notebook, values,
     assert list(lines) == [name] and re.search(said, lines[name])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_half_precision_that_would_take_for_ever(profile, monkeypatch, dtype, capability):
+    monkeypatch.setattr(check.torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(check.torch.cuda, "is_available", lambda: False)
+    lines = missing(profile(**{"03_cache_features": {"dtype": dtype}}))
+    assert list(lines) == (["dtype"] if capability == "AVX2" and dtype != "float32" else [])
+    assert all(re.match(f"{dtype}: without AVX-512 or a GPU .* `dtype: float32`", line) for line in lines.values())
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
