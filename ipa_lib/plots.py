@@ -108,7 +108,7 @@ def _commit() -> str:
 @styled
 def identity_vs_lam(table: pd.DataFrame) -> Figure:
     """Identity similarity to held-out pictures over λ, with both ceilings and both floors."""
-    fig, ax = _panels(1, height=5.4)
+    fig, ax = _panels(1, height=4.7)
     _over_lam(ax, table, "identity")
     _references(ax, table, "identity", ("real", "reconstruction", "other"))
     _floor(ax, table, "identity")
@@ -118,7 +118,7 @@ def identity_vs_lam(table: pd.DataFrame) -> Figure:
 @styled
 def fid_vs_lam(table: pd.DataFrame) -> Figure:
     """KID and FID over λ; the title names the network behind the features and the number of samples."""
-    fig, axes = _panels(2, height=5.2)
+    fig, axes = _panels(2, height=5.0)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_lam(ax, table, metric)
         _references(ax, table, metric, ("real", "reconstruction"))
@@ -174,7 +174,7 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
     Without floors and ceilings, at whose scale the differences could not be seen: `identity_vs_lam` has these.
     """
     lams = list(dict.fromkeys(lams))
-    fig, axes = _panels(len(lams), height=5.2, sharey=True)
+    fig, axes = _panels(len(lams), height=4.7, sharey=True)
     for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
         _over_n(ax, table, "identity", lam)
         ax.set_title(rf"$\lambda = {tex_number(lam)}$")
@@ -271,7 +271,7 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     panels = [draw for draw, rows in ((_occlusion_over_n, frame), (_occlusion_of_merges, merges)) if len(rows)]
     if not panels:
         return _nothing()
-    fig, axes = _panels(len(panels), height=5.6, width=WIDTH if len(panels) > 1 else HALF)
+    fig, axes = _panels(len(panels), height=5.0, width=WIDTH if len(panels) > 1 else HALF)
     for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
         draw(ax, frame if draw is _occlusion_over_n else merges)
     return _with_legend(fig, columns=3 if len(panels) > 1 else 1)
@@ -315,7 +315,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     at its scale they could not be read.
     """
     frame, metrics = ablations.tradeoff(table, scores), _measured(table, "kid", "text")
-    fig, axes = _panels(len(metrics), height=5.6)
+    fig, axes = _panels(len(metrics), height=4.8)
     for ax, metric in zip(np.atleast_1d(axes), metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for n, rows in mean.groupby("n_refs"):
@@ -325,7 +325,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         _ceiling_markers(ax, table, metric, mean["identity"])
         ax.margins(x=0.2, y=0.1)
         ax.set_title(_judged(table, metric))
-        _label(ax, LABELS["identity"], axis_name(table, metric))
+        _label(ax, LABELS["identity"], axis_name(table, metric).replace("соответствие ", "соответствие\n"))
     return _with_legend(fig, columns=6)
 
 
