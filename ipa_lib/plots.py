@@ -66,7 +66,7 @@ LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
     "identity": "сходство личности",
     "copying": "сходство с ближайшей подсказкой",
-    "text": "соответствие тексту, %",
+    "text": "соответствие\nтексту, %",
     "fid": "FID",
     "kid": "KID",
     "is": "IS",
@@ -325,7 +325,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         _ceiling_markers(ax, table, metric, mean["identity"])
         ax.margins(x=0.2, y=0.1)
         ax.set_title(_judged(table, metric))
-        _label(ax, LABELS["identity"], axis_name(table, metric).replace("соответствие ", "соответствие\n"))
+        _label(ax, LABELS["identity"], axis_name(table, metric))
     return _with_legend(fig, columns=6)
 
 

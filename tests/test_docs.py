@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -118,3 +119,10 @@ def test_a_dataset_is_read_as_the_documentation_says(tmp_path, monkeypatch):
     rows.save_to_disk("theirs")
     run(blocks("docs/real_model.md")[0], instead={"owner/dataset": "theirs"})
     assert sorted(path.parent.name for path in tmp_path.glob("data/mine/*/*.png")) == ["a", "a", "b"]
+
+
+def test_the_table_of_full_size_holds_what_was_measured():
+    table = re.findall(r"^\| (\S[^|]*) \| [^|]* \| (\d+) \| (\d+) \| ([\d.]+) \|$",
+                       (ROOT / "docs/real_model.md").read_text(), re.M)  # fmt: skip
+    measured = pd.read_csv(ROOT / "results/bench/full_size.csv")
+    assert table == [(row.stage, str(row.seconds), str(row.cpu), str(row.peak_gb)) for row in measured.itertuples()]
