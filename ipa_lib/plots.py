@@ -271,10 +271,11 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     panels = [draw for draw, rows in ((_occlusion_over_n, frame), (_occlusion_of_merges, merges)) if len(rows)]
     if not panels:
         return _nothing()
-    fig, axes = _panels(len(panels), height=5.0, width=WIDTH if len(panels) > 1 else HALF)
+    both = len(panels) > 1
+    fig, axes = _panels(len(panels), height=5.0 if both else 5.6, width=WIDTH if both else HALF)
     for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
         draw(ax, frame if draw is _occlusion_over_n else merges)
-    return _with_legend(fig, columns=3 if len(panels) > 1 else 1)
+    return _with_legend(fig, columns=3 if both else 1)
 
 
 def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:

@@ -182,7 +182,7 @@ def lost_numbers(folder: Path) -> dict[str, str]:
     """What is lost behind the embeddings, from tables of benchmarks in `folder`; nothing of one that is missing.
 
     Of benchmarks/fitted_tokens.py fitted/start, fitted/end, fitted/top1, fitted/steps, and fitted/above only where the
-    interval of the end lies above that of the start; at N = 4 mlp/difference, mlp/verdict of start_quality.py.
+    interval of the end lies above that of the start; at N = 4 mlp/difference of start_quality.py.
     """
     fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
     return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
@@ -201,8 +201,7 @@ def _fitted(table: pd.DataFrame) -> dict[str, str]:
 
 def _of_mlp(table: pd.DataFrame) -> dict[str, str]:
     row = table.query("projection == 'mlp' and n_refs == 4 and metric == 'gain'").iloc[0]
-    return _keys("mlp/difference", "identity", row["value"], row["low"], row["high"]) | {
-        "mlp/verdict": verdict(row["low"], row["high"])}
+    return _keys("mlp/difference", "identity", row["value"], row["low"], row["high"])
 
 
 def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
