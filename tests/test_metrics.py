@@ -107,7 +107,8 @@ def test_fid_of_gaussians_in_closed_form():
 
 def test_fid_ignores_a_common_shift_however_large():
     x, y = features(0), features(1)
-    assert metrics.fid(x + 1e6, y + 1e6) == pytest.approx(metrics.fid(x, y), rel=1e-6)
+    for shift in (1e6, 1e6 * np.arange(-3, 3)):
+        assert metrics.fid(x + shift, y + shift) == pytest.approx(metrics.fid(x, y), rel=1e-6)
 
 
 def test_fid_is_biased_upwards_at_small_counts_and_kid_is_not():
@@ -123,6 +124,7 @@ def test_kid_equals_plain_loops():
     mean, deviation = metrics.kid(x, y)
     assert mean == pytest.approx(plain_kid(x, y), rel=1e-10) and deviation == 0
     assert metrics.kid(x[:9], y)[1] > 0  # unequal counts: subsets of the smaller size
+    assert metrics.kid(x, y, subset_size=2)[1] > 0  # the least of which a pair can be taken
 
 
 def test_kid_subsets_scatter_about_the_whole_and_depend_on_the_seed_alone():
@@ -167,6 +169,13 @@ def test_manifold_at_its_ends():
     assert metrics.manifold(x, x + 1e3) == (0, 0, 0, 0)
     one = np.repeat(x[:1], 30, 0) + 1e-6 * features(1, 30, 3)  # a generator that knows one picture only
     assert metrics.manifold(x, one).precision == 1 and metrics.manifold(x, one).coverage < 0.5
+
+
+def test_a_picture_on_the_edge_of_a_ball_is_outside_and_near_ones_keep_their_digits():
+    line = np.arange(4.0)[:, None]
+    assert metrics.manifold(line[2:], line[:2], k=1) == (0, 0, 0, 0)  # all radii 1, and the next neighbour at 1
+    x, y = features(0, 40, 3), features(1, 40, 3)
+    assert metrics.manifold(x + 1e7, y + 1e7) == metrics.manifold(x, y)
 
 
 def test_inception_score_equals_plain_numpy():
@@ -302,6 +311,9 @@ def test_intervals_are_those_of_the_resamples_one_by_one():
     draws = [metrics._mmd(*kernels, one[None], one[None])[0] for one in weights]
     value, *ends = metrics.kid_interval(x, y, people, people, 30, 0.5, 4)
     assert ends == pytest.approx(intervals.recentred(value, draws, 0.5), rel=1e-9)
+    draws = [metrics.fid(np.repeat(x, one, 0), np.repeat(y, one, 0)) for one in weights]
+    value, *ends = metrics.fid_interval(x, y, people, people, 30, 0.5, 4)
+    assert ends == pytest.approx(intervals.recentred(value, draws, 0.5), rel=1e-6) and ends[0] < value < ends[1]
     probs = class_probs(0, 12)
     draws = [plain_is(np.repeat(probs, one, 0)) for one in weights]
     value, *ends = metrics.inception_score_interval(np.log(probs), people, 30, 0.5, 4)
@@ -401,8 +413,9 @@ nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
         (lambda: metrics.inception_score(np.zeros((5, 4)), splits=6), "splits: expected 1 to 5"),
         (
             lambda: metrics.fid_interval(np.ones((4, 2)), np.ones((4, 2)), [1, 1, 2], [1, 1, 2, 2]),
-            "one person for each of 4",
+            "^real_person: .*one person for each of 4",
         ),
+        (lambda: metrics.fid_interval(np.eye(4), np.eye(4), [1, 1, 2, 2], [1]), "^fake_person: .*one person for each"),
         (
             lambda: metrics.kid_interval(np.ones((4, 2)), np.ones((4, 2)), [1] * 4, [1] * 4),
             "at least 2 people",
