@@ -253,7 +253,8 @@ class Grid:
         inner = self.side_cm - 2 * self.pad
         x, y = self.left(column) + self.pad, self.upper(row) + self.pad
         ax = self.fig.add_axes(self.box(x, y, inner, inner))
-        ax.imshow(_resized(picture, round(inner * CM * DPI)), interpolation="none", aspect="auto")
+        side = min(round(inner * CM * DPI), 2 * len(picture))  # more would fill the file and show nothing
+        ax.imshow(_resized(picture, side), interpolation="none", aspect="auto")
         ax.set_axis_off()
         return ax
 

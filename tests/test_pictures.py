@@ -15,10 +15,10 @@ def scores():
     return make_scores()
 
 
-def one_color_pictures(*shape):
-    """uint8 [*shape, 16, 16, 3], every picture a colour of its own."""
+def one_color_pictures(*shape, side=16):
+    """uint8 [*shape, side, side, 3], every picture a colour of its own."""
     colors = np.random.default_rng(0).integers(0, 256, (*shape, 1, 1, 3), dtype=np.uint8)
-    return np.broadcast_to(colors, (*shape, 16, 16, 3))
+    return np.broadcast_to(colors, (*shape, side, side, 3))
 
 
 # ---- samples -----------------------------------------------------------------------------------------------
@@ -44,11 +44,16 @@ def test_the_grid_stays_within_the_text_and_apart():
     assert fig.get_size_inches()[0] * 2.54 <= plots.WIDTH + 1e-9
 
 
-def test_the_raster_in_a_figure_has_three_hundred_dots_an_inch():
-    fig = pictures.sample_grid(one_color_pictures(1, 1), one_color_pictures(1), one_color_pictures(1, 1), (1,))
-    ax = fig.axes[0]
-    inches = ax.get_position().width * fig.get_size_inches()[0]
-    assert ax.images[0].get_array().shape[0] / inches == pytest.approx(300, rel=0.01)
+def test_the_raster_in_a_figure_has_three_hundred_dots_an_inch_and_at_most_twice_the_pictures_own():
+    def raster(side):
+        prompts, truths, samples = (one_color_pictures(*shape, side=side) for shape in ((1, 1), (1,), (1, 1)))
+        fig = pictures.sample_grid(prompts, truths, samples, (1,))
+        width = fig.axes[0].get_position().width * fig.get_size_inches()[0]
+        return fig.axes[0].images[0].get_array().shape[0], width
+
+    pixels, inches = raster(512)
+    assert pixels / inches == pytest.approx(300, rel=0.01)
+    assert raster(64)[0] == 2 * 64 < pixels
 
 
 # ---- failures ----------------------------------------------------------------------------------------------
