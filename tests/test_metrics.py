@@ -188,6 +188,13 @@ def test_inception_score_equals_plain_numpy():
     assert deviation == pytest.approx(np.std(scores, ddof=1), rel=1e-9)
 
 
+def test_logits_of_any_size_serve():
+    logits = 3 * features(0, 20, 5)
+    shifts = np.linspace(-2000, 2000, 20)[:, None]  # exp overflows at 710
+    score = metrics.inception_score(logits, splits=1)[0]
+    assert metrics.inception_score(logits + shifts, splits=1)[0] == pytest.approx(score, rel=1e-9)
+
+
 def test_inception_score_at_its_ends():
     sure = np.where(np.eye(4, dtype=bool)[np.arange(40) % 4], 0.0, -1e9)
     assert metrics.inception_score(sure, splits=1)[0] == pytest.approx(4)  # sure of each, all classes alike
@@ -400,6 +407,7 @@ nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
         (lambda: metrics.fid(np.ones((1, 4)), np.ones((5, 4))), "real: expected at least 2 rows, got 1"),
         (lambda: metrics.fid(np.ones((5, 4)), np.ones((5, 3))), "widths must agree, got 4 and 3"),
         (lambda: metrics.fid(np.ones((5, 4)), nan_row), "fake: 1 of 4 rows hold values that are not finite"),
+        (lambda: metrics.kid(np.vstack([nan_row, nan_row]), np.ones((5, 4))), "real: 2 of 8 rows hold values"),
         (lambda: metrics.fid(np.ones(5), np.ones((5, 4))), r"real: expected a matrix \[rows, width\]"),
         (lambda: metrics.kid(nan_row, nan_row), "not finite"),
         (lambda: metrics.kid(np.ones((5, 4)), np.ones((6, 4)), subset_size=6), "expected 2 to 5"),
@@ -407,9 +415,11 @@ nan_row = np.vstack([np.ones((3, 4)), np.full((1, 4), np.nan)])
         (lambda: metrics.manifold(np.ones((5, 4)), np.ones((9, 4))), r"k: expected 1 to 4 \(below the smaller set\)"),
         (lambda: metrics.manifold(np.ones((5, 4)), np.ones((9, 4)), k=0), "k: expected 1 to 4"),
         (lambda: metrics.caption_similarity(np.ones((2, 3)), np.ones((1, 3))), "^caption_embeds: expected one matrix"),
-        (lambda: metrics.inception_score(class_probs(0)), "these are probabilities"),
-        (lambda: metrics.inception_score(np.zeros((1, 4))), "at least 2 rows"),
-        (lambda: metrics.inception_score(np.zeros((5, 1))), "at least 2 classes"),
+        (lambda: metrics.inception_score(class_probs(0)), "^log_probs: these are probabilities.*log-probabilities$"),
+        (lambda: metrics.inception_score(np.eye(4)), "^log_probs: these are probabilities"),
+        (lambda: metrics.inception_score(np.round(class_probs(0), 5)), "^log_probs: these are probabilities"),
+        (lambda: metrics.inception_score(np.zeros((1, 4))), "^log_probs: expected at least 2 rows"),
+        (lambda: metrics.inception_score(np.zeros((5, 1))), "^log_probs: expected at least 2 classes, got 1$"),
         (lambda: metrics.inception_score(np.zeros((5, 4)), splits=6), "splits: expected 1 to 5"),
         (
             lambda: metrics.fid_interval(np.ones((4, 2)), np.ones((4, 2)), [1, 1, 2], [1, 1, 2, 2]),
