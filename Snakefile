@@ -63,7 +63,7 @@ def flags(notebook, **values):
     return PROFILE.flags(notebook, profile=PROFILE.name, **values)
 
 
-MAX_REFS = max(cell.n_refs for cell in CELLS)
+MAX_REFS = PROFILE.max_refs
 PEOPLE = {name: value for name, value in PROFILE.values("05_generate").items() if name in ("people", "samples", "seed")}
 
 

@@ -30,6 +30,7 @@ from .projection import PROJECTIONS
 GB = 1e9
 PARTS = ("unet", "vae", "text_encoder")
 ENCODER = ("visual_projection.weight", "vision_model.embeddings.position_embedding.weight")  # their shapes are needed
+JUDGED = ("03_cache_features", "07_measure_ceilings", "08_compare_slots", "09_count_samples", "06_evaluate")
 TOKENS = 77  # of a caption
 STATE = 16  # bytes a trained parameter: weight, gradient and AdamW's two averages, all float32
 KEPT = 700  # numbers kept for the gradient, a place of the latents and channel of the first block: a rule of thumb
@@ -87,7 +88,8 @@ def check(profile: Profile) -> Iterator[Finding]:
         yield Finding("base", own, said)
     yield from _half_precision(source)
     yield from _start(profile.settings("04_train_adapter")["start"], used["patches"], needs)
-    yield from _judges(ROOT / profile.settings("06_evaluate")["judged_by"], profile.values("02_train_base"))
+    for spec in dict.fromkeys(profile.settings(notebook)["judged_by"] for notebook in JUDGED):
+        yield from _judges(ROOT / spec, profile.values("02_train_base"))
     pictures = yield from _data(profile)
     if needs and pictures:
         yield _memory(profile, needs, *pictures)
@@ -261,7 +263,7 @@ def _data(profile: Profile) -> Iterator[Finding]:
     try:
         table = data.with_validation(data.read(data_dir(profile.name)), seed=chosen["seed"])
         there = {split: _people_with(table[table["split"] == split], least) for split, least in need.items()}
-        taken = data.choose(table, chosen["max_refs"] + 1, chosen["people"], chosen["seed"])
+        taken = data.choose(table, profile.max_refs + 1, chosen["people"], chosen["seed"])
     except MISSING as error:
         yield Finding("data", False, f"{error}; docs/real_model.md says how pictures have to lie")
         return None
@@ -298,11 +300,11 @@ def _adapter(profile: Profile, needs: Needs) -> int:
 
 
 def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Finding:
-    """Of training, which needs the most: U-Net, features, adapter, and what is kept for the gradient."""
+    """Of one training: all models of the base, features, adapter, and what is kept for the gradient."""
     batch = profile.settings("04_train_adapter")["batch_size"] * needs.places
     patches = profile.settings("03_cache_features")["patches"]
     kept = min(batch, max(training.AT_ONCE, needs.places)) * needs.configs["unet"]["block_out_channels"][0] * KEPT
-    needed = (_count(needs.weights["unet"]) + kept) * _bytes_a_number(needs)
+    needed = (sum(map(_count, needs.weights.values())) + kept) * _bytes_a_number(needs)
     needed += _adapter(profile, needs) * STATE + _features(needs, pictures, texts, patches)
     if torch.cuda.is_available():
         where, free = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory

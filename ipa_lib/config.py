@@ -129,6 +129,11 @@ class Profile:
         known = parameters(self.folder / f"{notebook}.ipynb")
         return {name: parameter.default for name, parameter in known.items()} | self.values(notebook)
 
+    @property
+    def max_refs(self) -> int:
+        """The most prompts that a cell takes: so many are set aside for each person."""
+        return max(cell.n_refs for cell in self.cells.values())
+
     def flags(self, notebook: str, **more: object) -> str:
         """The same for a shell: `-p people 8 -p merge mean`."""
         values = self.values(notebook, **more).items()

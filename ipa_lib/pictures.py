@@ -112,10 +112,14 @@ def _rule(cases: pd.DataFrame) -> str:
 
 
 @styled
-def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: float = 1.9) -> Figure:
-    """Rows of uint8 pictures [R, C, H, W, 3], with a name beside each row where given."""
+def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: float = 1.9,
+                 heads: Sequence[str] = ()) -> Figure:
+    """Rows of uint8 pictures [R, C, H, W, 3], with a name beside each row and a head above each column where given."""
     columns = max(len(row) for row in rows)
-    grid = Grid(columns=columns, rows=len(rows), size=size, margin=0.6 if names else 0.0)
+    room = {0: 0.0} if heads else None
+    grid = Grid(columns=columns, rows=len(rows), gaps=room, size=size, margin=0.6 if names else 0.0)
+    for column, head in enumerate(heads):
+        grid.head(column, column + 1, head)
     for row, name in enumerate(names):
         grid.side(row, row + 1, name)
     for row, shown in enumerate(rows):

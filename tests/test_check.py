@@ -101,6 +101,12 @@ def test_what_is_missing_is_the_one_line_that_says_so(profile, notebook, values,
     assert list(lines) == [name] and re.search(said, lines[name])
 
 
+@pytest.mark.parametrize("notebook", check.JUDGED)
+def test_judges_are_looked_for_wherever_a_notebook_names_them(profile, notebook):
+    findings = list(check.check(profile(**{notebook: {"judged_by": "/nowhere.yaml"}})))
+    assert [finding.good for finding in findings if finding.name == "judges"].count(False) == 1
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
 def test_half_precision_that_would_take_for_ever(profile, monkeypatch, dtype, capability):

@@ -70,7 +70,7 @@ def values(folder, tmp_path_factory):
     yield {
         "01_prepare_data": {"draw": False, "people": 0, "max_refs": 2, "style": "portrait", "near": 0},
         "03_cache_features": models,
-        "04_train_adapter": {"n_max": 2, "random_n": True, "steps": 2, "batch_size": 2, "lr": 1e-4,
+        "04_train_adapter": {"n_max": 2, "random_n": True, "steps": 2, "batch_size": 2, "val_sets": 2, "lr": 1e-4,
                              "start": str(folder / "ip-adapter_sd15.safetensors")},
         "05_generate": {"adapter": ADAPTER, "n_refs": 2, "max_refs": 2, "people": 2, "lams": [0.0, 1.0], "steps": 2,
                         "guidance": 7.5},
@@ -97,21 +97,10 @@ def done(values, folder, pictures, tmp_path_factory):
     costs, ipython = {}, full_size.start_with_float32_products(tmp_path_factory.mktemp("ipython"))
     for stage, name, chosen in stages:
         flags = config.Profile(NAME, {name: chosen}, {}, (), {}).flags(name)
-        costs[stage] = full_size.execute(notebook(name), RESULTS / f"{name}.ipynb", flags, ipython)
+        costs[stage] = full_size.execute(paths.NOTEBOOKS / f"{name}.ipynb", RESULTS / f"{name}.ipynb", flags, ipython)
         write_costs(costs, values["03_cache_features"])
     assert max(cost["peak"] for cost in costs.values()) < LIMIT, costs
     return RESULTS
-
-
-def notebook(name):
-    """Of the training a copy that validates on one batch of two sets: on three of 64 it does nothing else for long."""
-    file = paths.NOTEBOOKS / f"{name}.ipynb"
-    if name != "04_train_adapter":
-        return file
-    assert file.read_text().count("n_max, 64, 3, seed=1") == 1
-    (RESULTS / "short").mkdir()
-    (RESULTS / "short" / file.name).write_text(file.read_text().replace("n_max, 64, 3, seed=1", "n_max, 2, 1, seed=1"))
-    return RESULTS / "short" / file.name
 
 
 def personalised(name, adapter, values):

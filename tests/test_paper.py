@@ -67,6 +67,7 @@ def after_braces(text):
 
 
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
+OTHER_JUDGES = FACTS | {"people_judges": report.UNKNOWN}
 START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
 READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv", make_table(make_scores()))
 LOST = report.lost_numbers(PAPER.parent / "results/bench")
@@ -94,22 +95,28 @@ def of_profile(results, profile="snapshots"):
 @pytest.fixture(scope="module")
 def known(real_tables):
     """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
-    def keys(runs, judged=lambda table: table, **settings):
+    def keys(runs, judged=lambda table: table, facts=FACTS, **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
         table = judged(make_table(scores, runs))
-        return set(report.numbers(table, scores, FACTS, ablations.answers(table, scores, *measured(runs))))
+        return set(report.numbers(table, scores, facts, ablations.answers(table, scores, *measured(runs))))
 
     def of_merge(run, cell, n, lam):
         return {"concat": 0.3, "sum": -0.3}.get(run["merge"], 0) * lam
 
     alone = ((MAIN, (1, 2)),)
     return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
-            "photographs": keys(RUNS, of_photographs), "others": {*START, *READOUT, *LOST, *of_profile(real_tables)[0]}}
+            "photographs": keys(RUNS, of_photographs, OTHER_JUDGES),
+            "others": {*START, *READOUT, *LOST, *of_profile(real_tables)[0]}}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
     assert used_keys(TEXT) <= set().union(*known.values())
     assert len(used_keys(TEXT)) > 50
+
+
+def test_a_paper_of_photographs_says_so_before_all_else(known):
+    assert "grid/photographs" in known["photographs"] - known["reduced"] - known["full"]
+    assert TEXT.index(r"\ifresult{grid/photographs}") < TEXT.index(r"\begin{abstract}")
 
 
 def test_a_grid_with_one_adapter_has_all_that_is_not_optional(known):
@@ -167,15 +174,15 @@ def of_photographs(table):
     return pd.concat([table[table["metric"] != "is"], *seen], ignore_index=True)
 
 
-def write_results(paper, runs, judged=lambda table: table, more=None, real_rows=()):
+def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=None, real_rows=()):
     """Numbers, rows and figures of synthetic results into a copy of the paper."""
     more = more or {}
     scores = make_scores(runs, people=10)
     table = judged(make_table(scores, runs))
     answers = ablations.answers(table, scores, *measured(runs))
-    numbers = report.numbers(table, scores, FACTS, answers)
+    numbers = report.numbers(table, scores, facts, answers)
     report.write_numbers(numbers | more, paper / "numbers.tex")
-    rows = {"main_results": report.main_results(table), "profile": report.profile_rows(FACTS), "real": real_rows}
+    rows = {"main_results": report.main_results(table), "profile": report.profile_rows(facts), "real": real_rows}
     for stem, lines in (rows | report.question_rows(answers)).items():
         report.write_table(lines, paper / "tables" / f"{stem}.tex")
     main, n = runs[0][0]["adapter"], max(runs[0][1])
@@ -213,7 +220,7 @@ def built(request, tmp_path_factory, real_tables):
     and a published start among them."""
     paper = copied_paper(tmp_path_factory.mktemp("build") / "paper")
     real, rows = of_profile(real_tables)
-    grids = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs},
+    grids = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs, "facts": OTHER_JUDGES},
              "full": {"runs": full_grid(), "more": START | real, "real_rows": rows}}  # fmt: skip
     write_results(paper, **grids[request.param])
     run = latexmk(paper)
