@@ -3,8 +3,10 @@
 In place of a projection each person has tokens of its own. They start as what the published adapter makes of the person
 and are trained, with W'_k and W'_v, on the 8 prompts of that person, as textual inversion does
 (https://arxiv.org/abs/2208.01618). No adapter is used so: it would be trained anew for every person. But what these
-tokens show, judged on held-out pictures, so many tokens can make the frozen U-Net show, and perhaps more.
-Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 40 minutes of a core.
+tokens show, judged on held-out pictures, so many tokens can make the frozen U-Net show, and perhaps more. 16 tokens
+begin as the adapter's 4, four times and slightly apart.
+Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone), and half an hour of a core
+for either number of tokens.
 Writes results/bench/fitted_tokens.csv with 95 % intervals, bootstrapped over people.
 """
 from dataclasses import replace
@@ -19,7 +21,8 @@ from ipa_lib import attention, backbone, data, evaluation, exchange, features, g
 from ipa_lib.sampling import draw_sets
 from ipa_lib.training import train_adapter
 
-PROMPTS, SAMPLES, STEPS, BATCH, LR, GAMMA, EVERY = 8, 2, 1000, 48, 2e-3, 0.02, 500
+TOKENS = (4, 16)
+PROMPTS, SAMPLES, STEPS, BATCH, LR, GAMMA, EVERY, APART = 8, 2, 1000, 48, 2e-3, 0.02, 500, 0.1
 START = paths.MODELS / "mini/ip_adapter/ip-adapter_mini.safetensors"
 
 
@@ -28,10 +31,13 @@ class FittedTokens(nn.Module):
 
     patches = False
 
-    def __init__(self, projection: nn.Module, embeds: torch.Tensor):
+    def __init__(self, projection: nn.Module, embeds: torch.Tensor, tokens: int):
         super().__init__()
         with torch.no_grad():
-            self.tokens = nn.Parameter(projection.proj(embeds).unflatten(-1, (projection.tokens, -1)))  # [1+P,T,D]
+            made = projection.proj(embeds).unflatten(-1, (projection.tokens, -1))
+            made = made.repeat(1, tokens // projection.tokens, 1)  # [1+P,T,D]
+            apart = torch.randn(made.shape, generator=torch.Generator().manual_seed(0))
+            self.tokens = nn.Parameter(made + APART * made.std() * apart * (tokens > projection.tokens))
         self.norm = projection.norm
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
@@ -39,22 +45,20 @@ class FittedTokens(nn.Module):
         return self.norm(self.tokens[rows[..., 0].long()])
 
 
-def fitted(adapter, stored: features.Features, prompts: dict[int, list[int]]) -> features.Features:
+def fitted(adapter, stored: features.Features, prompts: dict[int, list[int]], tokens: int) -> features.Features:
     """Gives an adapter `FittedTokens` of some people; features whose embeddings of their `prompts` name the rows."""
     means = [stored.embeds[rows].float().mean(0) for rows in prompts.values()]
-    adapter.projection = FittedTokens(adapter.projection, torch.stack([stored.nothing, *means]))
+    adapter.projection = FittedTokens(adapter.projection, torch.stack([stored.nothing, *means]), tokens)
     rows = torch.zeros_like(stored.embeds)
     for number, own in enumerate(prompts.values(), start=1):
         rows[own, 0] = number
     return replace(stored, embeds=rows, nothing=torch.zeros_like(stored.nothing))
 
 
-def main() -> None:
+def measured(tokens: int) -> pd.DataFrame:
+    """Scores of so many tokens a person before, half-way through and after their training."""
     torch.manual_seed(0)
     results, judge = paths.results_dir("full"), judges.load_judges(paths.MODELS / "mini")
-    if not (results / "features/manifest.json").is_file():
-        print("fitted_tokens: left out, results/full/features is missing: make report PROFILE=full")
-        return
     table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
     people = identity_sets.split_people(table, PROMPTS + 2 * SAMPLES, "val")
@@ -62,12 +66,13 @@ def main() -> None:
     prompts = {row.person: list(row.prompts) for row in sets.itertuples()}
     reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     adapter = exchange.from_published(START, models.unet, slots="shared")
-    stored = fitted(adapter, stored, prompts)
+    stored = fitted(adapter, stored, prompts, tokens)
     attention.attach(models.unet)
 
     def scored(step: int) -> list[dict]:
         pictures = np.concatenate([part for _, part in draw_sets(models, adapter, stored, sets, 1, [1.0])])
-        return [{**row, "step": step} for row in evaluation.evaluate_cell(judge.look(pictures), reference)[0]]
+        rows = evaluation.evaluate_cell(judge.look(pictures), reference)[0]
+        return [{**row, "tokens": tokens, "step": step} for row in rows]
 
     own = identity_sets.Groups({person: np.array(rows) for person, rows in prompts.items()}, PROMPTS, 0)
     batches, few = (identity_sets.LeaveOneOutSets(own, 1, BATCH, steps, seed=0) for steps in (STEPS, 1))
@@ -76,10 +81,17 @@ def main() -> None:
     for record in tqdm(stream, total=STEPS, mininterval=5):
         if (made := record["step"] + 1) % EVERY == 0:
             found += scored(made)
-    measured = pd.DataFrame(found).query("metric in ('identity', 'top1', 'text', 'kid')")
-    measured = measured[["step", "metric", "value", "low", "high", "count"]].round(4)
-    measured.to_csv(paths.ROOT / "results/bench/fitted_tokens.csv", index=False)
-    print(measured.pivot(index="step", columns="metric", values="value").to_string())
+    kept = pd.DataFrame(found).query("metric in ('identity', 'top1', 'text', 'kid')")
+    return kept[["tokens", "step", "metric", "value", "low", "high", "count"]].round(4)
+
+
+def main() -> None:
+    if not (paths.results_dir("full") / "features/manifest.json").is_file():
+        print("fitted_tokens: left out, results/full/features is missing: make report PROFILE=full")
+        return
+    table = pd.concat(map(measured, TOKENS))
+    table.to_csv(paths.ROOT / "results/bench/fitted_tokens.csv", index=False)
+    print(table.pivot(index=["tokens", "step"], columns="metric", values="value").to_string())
 
 
 if __name__ == "__main__":

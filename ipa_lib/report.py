@@ -43,6 +43,7 @@ DEVICE_NAMES = {"cpu": "процессор", "cuda": "видеокарта"}
 VERDICTS = {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}
 IN_ENGLISH = {"выше, чем": "higher than", "ниже, чем": "lower than", VERDICTS[0]: "not significantly different from"}
 ABSTRACT = ("main/nmax/lam1/identity", "floor/identity", "verdict/gain", "verdict/n")  # what the English abstract says
+UNKNOWN = "--"  # of a fact that the runs have not left behind
 FACTS = {  # what the text says of data and settings besides the table; labels of tables/profile.tex
     "people_train": "людей в обучающей части",
     "people_val": "людей в проверочной части",
@@ -92,7 +93,8 @@ def numbers(
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
     Settings: grid/<name>, judge/<metric> (and judge/<metric>/<name> of one in `CITED`), count/<metric>, fact/<name>;
-    grid/reduced, the profile, but for the preprint's own.
+    grid/reduced, the profile, but for the preprint's own; grid/photographs, the same where judges are not those trained
+    on drawn people.
 
     Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict:
     (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous, range/n<N>/verdict, range/n<N>/over-first/…,
@@ -123,6 +125,8 @@ def numbers(
         **_questions(answers, roles(table)["main"]),
         **{f"fact/{name}": _told(name, value) for name, value in facts.items()},
     }
+    if facts["people_judges"] == UNKNOWN and "grid/reduced" in values:
+        values["grid/photographs"] = values["grid/reduced"]
     return values | _english(values)
 
 
@@ -181,8 +185,9 @@ def _above_main(rows: pd.DataFrame, n_refs: int, table: pd.DataFrame) -> bool:
 def lost_numbers(folder: Path) -> dict[str, str]:
     """What is lost behind the embeddings, from tables of benchmarks in `folder`; nothing of one that is missing.
 
-    Of benchmarks/fitted_tokens.py fitted/start, fitted/end, fitted/top1, fitted/steps, and fitted/above only where the
-    interval of the end lies above that of the start; at N = 4 mlp/difference of start_quality.py.
+    Of benchmarks/fitted_tokens.py, the fewest tokens a person, fitted/start, fitted/end, fitted/top1, fitted/steps, and
+    fitted/above only where the interval of the end lies above that of the start; of the most tokens fitted/most,
+    fitted/most/end, fitted/most/top1. At N = 4 mlp/difference of start_quality.py.
     """
     fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
     return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
@@ -190,13 +195,15 @@ def lost_numbers(folder: Path) -> dict[str, str]:
 
 
 def _fitted(table: pd.DataFrame) -> dict[str, str]:
-    steps = table["step"].max()
-    start, end, top1 = (
-        table[(table["step"] == step) & (table["metric"] == metric)].iloc[0][["value", "low", "high"]]
-        for step, metric in ((0, "identity"), (steps, "identity"), (steps, "top1")))
-    known = _keys("fitted/start", "identity", *start) | _keys("fitted/end", "identity", *end)
-    above = {"fitted/above": "fitted"} if end["low"] > start["high"] else {}
-    return known | _keys("fitted/top1", "top1", *top1) | above | {"fitted/steps": _fact(steps)}
+    steps, few, most = table["step"].max(), table["tokens"].min(), table["tokens"].max()
+    values = table.set_index(["tokens", "step", "metric"])[["value", "low", "high"]]
+    start, end = values.loc[few, 0, "identity"], values.loc[few, steps, "identity"]
+    known = {"fitted/steps": _fact(steps), "fitted/most": _fact(most)}
+    known |= {"fitted/above": "fitted"} if end["low"] > start["high"] else {}
+    known |= _keys("fitted/start", "identity", *start) | _keys("fitted/end", "identity", *end)
+    known |= _keys("fitted/top1", "top1", *values.loc[few, steps, "top1"])
+    return known | _keys("fitted/most/end", "identity", *values.loc[most, steps, "identity"]) | _keys(
+        "fitted/most/top1", "top1", *values.loc[most, steps, "top1"])
 
 
 def _of_mlp(table: pd.DataFrame) -> dict[str, str]:

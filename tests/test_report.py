@@ -354,14 +354,17 @@ def test_what_is_read_off_the_embeddings_has_keys_with_intervals(tmp_path, table
 
 def test_what_is_lost_behind_the_embeddings_has_keys(tmp_path):
     assert report.lost_numbers(tmp_path) == {}
-    end = [(500, "identity", 0.685, 0.664, 0.71), (500, "top1", 0.657, 0.6, 0.7)]
-    fitted = [(0, "identity", 0.584, 0.559, 0.607), *end]
+    end = [(4, 500, "identity", 0.685, 0.664, 0.71), (4, 500, "top1", 0.657, 0.6, 0.7)]
+    most = [(16, 500, "identity", 0.691, 0.67, 0.715), (16, 500, "top1", 0.66, 0.61, 0.71)]
+    fitted = [(4, 0, "identity", 0.584, 0.559, 0.607), *end, (16, 0, "identity", 0.58, 0.55, 0.6), *most]
     starts = [("linear", 4, "gain", 0, 0, 0), ("mlp", 4, "gain", 0.0112, 0.0031, 0.0192), ("mlp", 1, "gain", 1, 1, 1)]
     ends = ["value", "low", "high"]
-    pd.DataFrame(fitted, columns=["step", "metric", *ends]).to_csv(tmp_path / "fitted_tokens.csv")
+    fitted = pd.DataFrame(fitted, columns=["tokens", "step", "metric", *ends])
+    fitted.to_csv(tmp_path / "fitted_tokens.csv")
     pd.DataFrame(starts, columns=["projection", "n_refs", "metric", *ends]).to_csv(tmp_path / "start_quality.csv")
     found = report.lost_numbers(tmp_path)
     assert found["fitted/end"] == "0{,}685" and found["fitted/top1"] == "65{,}7" and found["fitted/steps"] == "500"
-    assert found["fitted/above"] and found["mlp/difference"] == "0{,}011"
-    pd.DataFrame(fitted, columns=["step", "metric", *ends]).assign(high=0.7).to_csv(tmp_path / "fitted_tokens.csv")
+    assert found["fitted/start"] == "0{,}584" and found["fitted/above"] and found["mlp/difference"] == "0{,}011"
+    assert (found["fitted/most"], found["fitted/most/end"], found["fitted/most/top1"]) == ("16", "0{,}691", "66{,}0")
+    fitted.assign(high=0.7).to_csv(tmp_path / "fitted_tokens.csv")
     assert "fitted/above" not in report.lost_numbers(tmp_path)
