@@ -36,8 +36,10 @@ class FittedTokens(nn.Module):
         with torch.no_grad():
             made = projection.proj(embeds).unflatten(-1, (projection.tokens, -1))
             made = made.repeat(1, tokens // projection.tokens, 1)  # [1+P,T,D]
-            apart = torch.randn(made.shape, generator=torch.Generator().manual_seed(0))
-            self.tokens = nn.Parameter(made + APART * made.std() * apart * (tokens > projection.tokens))
+            if tokens > projection.tokens:  # else copies would stay equal
+                apart = torch.randn(made.shape, generator=torch.Generator().manual_seed(0))
+                made = made + APART * made.std() * apart
+            self.tokens = nn.Parameter(made)
         self.norm = projection.norm
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ where to get it. Nothing is downloaded, and of the large models no weight is loa
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -165,11 +166,14 @@ def _millions(needs: Needs, parts) -> str:
 
 
 def _half_precision(source: Source) -> Iterator[Finding]:
-    """Where there is neither a GPU nor AVX-512, PyTorch multiplies 16-bit numbers in plain loops."""
-    slow = not torch.cuda.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    if slow and source.dtype in ("bfloat16", "float16"):
-        said = "without AVX-512 or a GPU hundreds of times slower than float32; `dtype: float32` runs here"
+    if source.dtype in ("bfloat16", "float16") and not torch.cuda.is_available() and half_is_slow():
+        said = "without a GPU or AVX-512 tens to hundreds of times slower than float32; `dtype: float32` runs here"
         yield Finding("dtype", False, f"{source.dtype}: {said}")
+
+
+def half_is_slow() -> bool:
+    """Does PyTorch multiply 16-bit numbers in plain loops? On x86 without AVX-512 it does."""
+    return platform.machine().lower() in ("x86_64", "amd64") and "AVX512" not in torch.backends.cpu.get_cpu_capability()
 
 
 def _how_to_fetch(source: Source) -> str:

@@ -187,7 +187,8 @@ def lost_numbers(folder: Path) -> dict[str, str]:
 
     Of benchmarks/fitted_tokens.py, the fewest tokens a person, fitted/start, fitted/end, fitted/top1, fitted/steps, and
     fitted/above only where the interval of the end lies above that of the start; of the most tokens fitted/most,
-    fitted/most/end, fitted/most/top1. At N = 4 mlp/difference of start_quality.py.
+    fitted/most/end, fitted/most/top1, and fitted/same only where this interval holds the end of the fewest. At N = 4
+    mlp/difference of start_quality.py.
     """
     fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
     return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
@@ -202,8 +203,10 @@ def _fitted(table: pd.DataFrame) -> dict[str, str]:
     known |= {"fitted/above": "fitted"} if end["low"] > start["high"] else {}
     known |= _keys("fitted/start", "identity", *start) | _keys("fitted/end", "identity", *end)
     known |= _keys("fitted/top1", "top1", *values.loc[few, steps, "top1"])
-    return known | _keys("fitted/most/end", "identity", *values.loc[most, steps, "identity"]) | _keys(
-        "fitted/most/top1", "top1", *values.loc[most, steps, "top1"])
+    other = values.loc[most, steps, "identity"]
+    known |= {"fitted/same": "fitted"} if other["low"] <= end["value"] <= other["high"] else {}
+    known |= _keys("fitted/most/end", "identity", *other)
+    return known | _keys("fitted/most/top1", "top1", *values.loc[most, steps, "top1"])
 
 
 def _of_mlp(table: pd.DataFrame) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Products of bfloat16 tensors in float32, rounded once: what the units of newer processors give (AVX-512, AMX).
 
-Older ones have plain loops for them alone, hundreds of times slower than float32, too slow for full-size models.
+Older ones have plain loops for them, tens to hundreds of times slower than float32: too slow for full-size models.
 """
 
 import torch

