@@ -140,10 +140,13 @@ def origin(start: str) -> str:
 def load_adapter(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1) -> MultiImageAdapter:
     """An adapter of this package as it was saved, or a published one in each of `n_slots` slots under `concat`.
 
-    Errors as of `MultiImageAdapter.load` and `from_published`.
+    Raises ValueError for one that takes fewer prompts. Other errors as of `MultiImageAdapter.load`, `from_published`.
     """
     ours = Path(path).suffix == ".safetensors" and "layers" in read_safetensors(path)[1]
-    return MultiImageAdapter.load(path) if ours else from_published(path, unet, n_slots, merge="concat")
+    adapter = MultiImageAdapter.load(path) if ours else from_published(path, unet, n_slots, merge="concat")
+    if n_slots > adapter.n_slots and (adapter.slots == "own" or adapter.merge == "weighted"):
+        raise ValueError(f"{path}: at most n_refs = {adapter.n_slots} pictures were expected, got {n_slots}")
+    return adapter
 
 
 def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: int = 0) -> None:

@@ -70,7 +70,7 @@ def values(folder, tmp_path_factory):
     yield {
         "01_prepare_data": {"draw": False, "people": 0, "max_refs": 2, "style": "portrait", "near": 0},
         "03_cache_features": models,
-        "04_train_adapter": {"n_max": 2, "random_n": True, "steps": 2, "batch_size": 2, "val_sets": 2, "lr": 1e-4,
+        "04_train_adapter": {"n_max": 2, "random_n": True, "steps": 2, "batch_size": 2, "lr": 1e-4,
                              "start": str(folder / "ip-adapter_sd15.safetensors")},
         "05_generate": {"adapter": ADAPTER, "n_refs": 2, "max_refs": 2, "people": 2, "lams": [0.0, 1.0], "steps": 2,
                         "guidance": 7.5},

@@ -32,6 +32,13 @@ def test_an_adapter_of_ones_own_makes_pictures_of_the_drawn_person(tmp_path, une
     assert (made["seed3_lam1.png"] != made["seed4_lam1.png"]).any()
 
 
+def test_more_pictures_than_an_adapter_takes_are_refused_before_they_are_encoded(tmp_path, unet):
+    MultiImageAdapter.from_unet(unet, EMBED, 2).save(tmp_path / "adapter.safetensors")
+    with pytest.raises(runs.NotebookError) as error:
+        run(tmp_path, adapter=str(tmp_path / "adapter.safetensors"))
+    assert "adapter.safetensors: at most n_refs = 2 pictures were expected, got 4" in error.value.line
+
+
 def test_own_photographs_and_a_published_adapter(tmp_path, unet):
     save_published(MultiImageAdapter.from_unet(unet, EMBED, 1), tmp_path / "ip-adapter.safetensors")
     (tmp_path / "own photographs").mkdir()
