@@ -167,13 +167,17 @@ class MultiImageAdapter(nn.Module):
             raise ValueError(f"nothing: expected {list(embeds.shape[2:])}, got {list(nothing.shape)}")
         return self(torch.cat([nothing.expand_as(embeds), embeds]), None if mask is None else mask.repeat(2, 1))
 
+    def takes(self, n_refs: int) -> bool:
+        """May there be so many prompts? Own matrices and learned weights are there for each of N slots and no more."""
+        return n_refs <= self.n_slots or (self.slots == "shared" and self.merge != "weighted")
+
     def check_prompts(self, embeds: Tensor, mask: Tensor | None) -> Tensor | None:
         """The mask, or None if every prompt is there; ValueError as `forward` says."""
         patches = self.projection.patches
         if embeds.ndim != 3 + patches or embeds.shape[-1] != self.embed_dim or not all(embeds.shape[1:]):
             expected = f"[B, N, {'patches, ' * patches}{self.embed_dim}]"
             raise ValueError(f"embeds: expected {expected}, got {list(embeds.shape)}")
-        if embeds.shape[1] > self.n_slots and (self.slots == "own" or self.merge == "weighted"):
+        if not self.takes(embeds.shape[1]):
             raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.n_slots} slots")
         if mask is None:
             return None

@@ -144,7 +144,7 @@ def load_adapter(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: i
     """
     ours = Path(path).suffix == ".safetensors" and "layers" in read_safetensors(path)[1]
     adapter = MultiImageAdapter.load(path) if ours else from_published(path, unet, n_slots, merge="concat")
-    if n_slots > adapter.n_slots and (adapter.slots == "own" or adapter.merge == "weighted"):
+    if not adapter.takes(n_slots):
         raise ValueError(f"{path}: at most n_refs = {adapter.n_slots} pictures were expected, got {n_slots}")
     return adapter
 
