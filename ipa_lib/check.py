@@ -265,7 +265,8 @@ def _data(profile: Profile) -> Iterator[Finding]:
     need = {"train": most + 1, "val": most + 1}
     need["test"] = max(cell.n_refs for cell in profile.cells.values()) + 2 * drawn["samples"]
     try:
-        table = data.with_validation(data.read(data_dir(profile.name)), seed=chosen["seed"])
+        table = data.read(data_dir(profile.name))
+        table = data.with_validation(table, profile.max_refs + 1, seed=chosen["seed"])
         there = {split: _people_with(table[table["split"] == split], least) for split, least in need.items()}
         taken = data.choose(table, profile.max_refs + 1, chosen["people"], chosen["seed"])
     except MISSING as error:

@@ -44,12 +44,15 @@ def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int
     return enough[enough["person"].isin(np.concatenate(kept))].reset_index(drop=True)
 
 
-def with_validation(pictures: pd.DataFrame, share: float = 0.1, seed: int = 0) -> pd.DataFrame:
-    """The same where there are validation people; else `share` of the training people, drawn at random, become these.
+def with_validation(pictures: pd.DataFrame, min_pictures: int, share: float = 0.15, seed: int = 0) -> pd.DataFrame:
+    """The same where there are validation people; else training people, drawn at random, become these.
 
-    A part of CelebA may have none. Somebody stays in training: with one training person there is nobody to take.
+    A part of CelebA may have none. `share` of those with `min_pictures` pictures or more is set aside: the others make
+    no set to validate with, and a base can learn from them. Somebody stays in training: with one such person there is
+    nobody to take.
     """
-    people = np.sort(pictures.loc[pictures["split"] == "train", "person"].unique())
+    counts = pictures.loc[pictures["split"] == "train", "person"].value_counts()
+    people = np.sort(counts.index[counts >= min_pictures])
     if (pictures["split"] == "val").any() or len(people) < 2:
         return pictures
     count = max(1, round(share * len(people)))

@@ -30,6 +30,7 @@ from transformers import (
     RegNetForImageClassification,
 )
 
+from .backbone import encode_pictures
 from .paths import atomic
 from .training import Checkpoint, denoising_loss, draw_noise, fit, min_snr_weights, step_generator
 
@@ -258,6 +259,12 @@ def latent_scale(vae: AutoencoderKL, pictures: np.ndarray) -> float:
     return round(1 / vae.encode(to_input(pictures).to(vae.device)).latent_dist.mode().std().item(), 4)
 
 
+def views_as_latents(vae: AutoencoderKL, pictures: np.ndarray, mirrored: bool) -> torch.Tensor:
+    """Scaled latents [M,F,c,h,w] of uint8 `pictures` [M,H,W,3]: F = 1, or 2 with that of the mirrored picture."""
+    views = [pictures, pictures[:, :, ::-1].copy()] if mirrored else [pictures]
+    return torch.stack([encode_pictures(vae, view) for view in views], 1)
+
+
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
                     rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
                     attributes: torch.Tensor | None = None, checkpoint: Checkpoint | None = None,
@@ -310,11 +317,11 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
                tokens: torch.Tensor, empty: torch.Tensor, steps: int, batch_size: int, seed: int,
                drop_text: float = 0.1, snr_gamma: float = SNR_GAMMA, checkpoint: Checkpoint | None = None,
                files: Sequence[str] = ()) -> Iterator[dict]:
-    """Streams equation (1) over scaled `latents` [M,c,h,w] and caption `tokens` [M,V,L], text encoder included.
+    """Streams equation (1) over scaled `latents` [M,F,c,h,w] and caption `tokens` [M,V,L], text encoder included.
 
     Times are weighted as `training.min_snr_weights` says: unweighted, the U-Net learns what a face looks like long
     before it learns to heed the words about small parts of it.
-    One of the V captions of a picture is drawn each time. The text is replaced by the `empty` one [L] with probability
+    One of the F views and one of the V captions of a picture are drawn each time. The text is replaced by the `empty` one [L] with probability
     `drop_text`; the networks end as their moving average.
     """
     device, weights = unet.device, min_snr_weights(scheduler, snr_gamma)
@@ -324,10 +331,11 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
         version = torch.randint(tokens.shape[1], (len(rows),), generator=generator)
         dropped = torch.rand(len(rows), generator=generator) < drop_text
         told = torch.where(dropped[:, None], empty, tokens[rows, version])                          # [B,L]
-        eps, t = draw_noise(scheduler, latents[rows].shape, generator)
+        eps, t = draw_noise(scheduler, (len(rows), *latents.shape[2:]), generator)
+        view = torch.randint(latents.shape[1], (len(rows),), generator=generator)
         with half_precision(device) if device.type == "cuda" else nullcontext():  # on a CPU nothing is gained
             text = text_encoder(told.to(device)).last_hidden_state                                  # [B,L,D]
-            return denoising_loss(unet, scheduler, latents[rows].to(device), text, eps, t, weights)
+            return denoising_loss(unet, scheduler, latents[rows, view].to(device), text, eps, t, weights)
 
     parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
     yield from fit(parameters, steps=steps, lr=1e-3, checkpoint=checkpoint, also=average.average,

@@ -69,16 +69,16 @@ def test_other_seeds_take_other_people():
 
 
 def test_a_part_without_validation_people_gets_some_of_the_training_people():
-    pictures = table({i: ("train" if i < 20 else "test", 3) for i in range(25)})
-    divided = data.with_validation(pictures, seed=1)
+    pictures = table({i: ("train" if i < 20 else "test", 3 - i % 2) for i in range(25)})
+    divided = data.with_validation(pictures, 3, seed=1)
     moved = set(divided[divided.split == "val"].person)
-    assert len(moved) == 2 and moved < set(range(20)) and divided.drop(columns="split").equals(
+    assert len(moved) == 2 and moved < set(range(0, 20, 2)) and divided.drop(columns="split").equals(
         pictures.drop(columns="split"))
-    assert divided.equals(data.with_validation(pictures, seed=1))
+    assert divided.equals(data.with_validation(pictures, 3, seed=1))
     assert divided[~divided.person.isin(moved)].equals(pictures[~pictures.person.isin(moved)])
-    assert data.with_validation(divided) is divided
-    alone = table({1: ("train", 3), 2: ("test", 3)})
-    assert data.with_validation(alone) is alone
+    assert data.with_validation(divided, 3) is divided
+    alone = table({1: ("train", 3), 2: ("test", 3), 4: ("train", 2)})
+    assert data.with_validation(alone, 3) is alone  # 4 could not be taken and left to train with
 
 
 def test_a_stored_table_comes_back_with_names_as_they_were(people, tmp_path):

@@ -97,9 +97,26 @@ def test_a_finished_part_is_not_trained_again(tmp_path):
     assert mini_base.finish({"judge": part}, tmp_path, refuse, recipe | {"seed": 1}, train=False).equals(log)
 
 
+def test_photographs_are_seen_mirrored_too():
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    vae = mini_base.new_vae((8, 8, 8)).eval()
+    one, two = (mini_base.views_as_latents(vae, pictures, mirrored) for mirrored in (False, True))
+    mirrored = mini_base.views_as_latents(vae, np.flip(pictures, 2).copy(), False)
+    assert one.shape == (3, 1, 4, 16, 16) and torch.equal(two, torch.cat([one, mirrored], 1))
+    tokenizer, tokens = mini_base.new_tokenizer(["a face"]), torch.zeros(3, 1, 2, dtype=int)
+
+    def loss(latents):
+        torch.manual_seed(0)
+        unet, text = mini_base.new_unet((8, 8, 8)), mini_base.new_text_encoder(tokenizer)
+        stream = mini_base.train_unet(unet, text, mini_base.new_scheduler(), latents, tokens, tokens[0, 0], 1, 8, 0)
+        return next(iter(stream))["loss"]
+
+    assert loss(one) == loss(one.repeat(1, 2, 1, 1, 1)) != loss(two)
+
+
 def test_an_interrupted_part_goes_on(tmp_path):
     """The text encoder's and U-Net's moving average included: the same weights as of an unbroken training."""
-    latents, tokens = torch.randn(8, 4, 16, 16), torch.randint(0, 40, (8, 2, 6))
+    latents, tokens = torch.randn(8, 2, 4, 16, 16), torch.randint(0, 40, (8, 2, 6))
 
     def part(folder, stop=None):
         torch.manual_seed(0)
@@ -144,7 +161,7 @@ def broken_parts():
     vae, unet, scheduler = mini_base.new_vae((8, 8, 8)), mini_base.new_unet((8, 8, 8)), mini_base.new_scheduler()
     judge, encoder = mini_base.new_judge((16, 16), (1, 1), 5), mini_base.new_image_encoder()
     text, told = mini_base.new_text_encoder(mini_base.new_tokenizer(["a face"])), torch.ones(4, 2)
-    latents = torch.randn(4, 4, 16, 16)
+    latents = torch.randn(4, 1, 4, 16, 16)
     told[2], latents[2] = torch.nan, torch.nan
     tokens = torch.randint(0, 40, (4, 2, 6))
     encode, weak = vae.encode, lambda x: torch.where((x > 0.9).all(), torch.inf, 1.0)
