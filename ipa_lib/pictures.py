@@ -91,7 +91,7 @@ def failure_cases(
     _same("cases", (len(cases),), (count,))
     _same("truths", _stacked("truths", truths, 4)[:1], (count,))
     _same("samples", _stacked("samples", samples, 4)[:1], (count,))
-    gaps = {1: 0.5, 2: 0.3}
+    gaps = {0: 0.25, 1: 0.5, 2: 0.3}  # the first row's name is longer than the row is high
     grid = Grid(columns=count, rows=n + 2, row_gaps=gaps, size=size, margin=0.55, title=_rule(cases))
     grid.shade_rows(2, n + 2)
     for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, "подсказки")):

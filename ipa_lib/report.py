@@ -131,15 +131,21 @@ def numbers(
 
 
 def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
-    """The keys of usual cells and of facts under real/, with real/grid/profile, and the rows of tables/real.tex, of a
-    profile of photographs: its own tables, where its run is finished, or the published ones; else nothing."""
+    """The keys of usual cells, of the questions (a), (c) and (d) and of facts under real/, with real/grid/profile, and
+    the rows of tables/real.tex, of a profile of photographs: its own tables, where its run is finished, or the
+    published ones; else nothing."""
     folders = [results_dir(profile), results_dir("published") / profile] if profile else []
     files = next((files for files in (_whole(folder) for folder in folders) if files), None)
     if files is None:
         return {}, []
     table, scores, facts = pd.read_csv(files[0]), pd.read_csv(files[1]), json.loads(files[2].read_text())
     known = {f"fact/{name}": _told(name, facts[name]) for name in (*FACTS, "machine") if name in facts}
-    named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | known).items()}
+    asked = {
+        **_of_over_n(ablations.over_n(table, scores)),
+        **_of_merges(ablations.merges(table, scores)),
+        **_of_slots(ablations.slots(table, scores)),
+    }
+    named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | asked | known).items()}
     return named | {"real/grid/profile": tex(profile)}, main_results(table)
 
 
