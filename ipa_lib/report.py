@@ -139,7 +139,7 @@ def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
     if files is None:
         return {}, []
     table, scores, facts = pd.read_csv(files[0]), pd.read_csv(files[1]), json.loads(files[2].read_text())
-    known = {f"fact/{name}": _told(name, facts[name]) for name in (*FACTS, "machine") if name in facts}
+    known = {f"fact/{name}": _told(name, facts[name]) for name in (*FACTS, "machine", "train_seconds") if name in facts}
     asked = {
         **_of_over_n(ablations.over_n(table, scores)),
         **_of_merges(ablations.merges(table, scores)),
@@ -709,6 +709,8 @@ def judge_name(name: str) -> str:
 
 def _told(name: str, value) -> str:
     """A fact by its name, the machine and its device in Russian: Linux x86_64, 2 cores -> Linux x86_64, ядер: 2."""
+    if name == "train_seconds":
+        return _fact(round(value))
     if name == "device":
         return tex(DEVICE_NAMES.get(value, value))
     return re.sub(r"(\d+) cores$", r"ядер:~\1", tex(value)) if name == "machine" else _fact(value)
