@@ -321,8 +321,8 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
 
     Times are weighted as `training.min_snr_weights` says: unweighted, the U-Net learns what a face looks like long
     before it learns to heed the words about small parts of it.
-    One of the F views and one of the V captions of a picture are drawn each time. The text is replaced by the `empty` one [L] with probability
-    `drop_text`; the networks end as their moving average.
+    One of the F views and one of the V captions of a picture are drawn each time. The text is replaced by the `empty`
+    one [L] with probability `drop_text`; the networks end as their moving average.
     """
     device, weights = unet.device, min_snr_weights(scheduler, snr_gamma)
     average = ExponentialAverage(unet, text_encoder)

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table
+from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table, run
 from test_pictures import one_color_pictures
 from test_plots import FROM_SCORES, FROM_TABLE
 
@@ -78,8 +78,9 @@ def real_tables(tmp_path_factory):
     """A folder of results with the tables of a profile of photographs, `snapshots`."""
     folder = tmp_path_factory.mktemp("results") / "snapshots"
     folder.mkdir()
-    scores = make_scores(people=6)
-    of_photographs(make_table(scores)).to_csv(folder / "table.csv", index=False)
+    runs = (*RUNS, (run("concat-own-n4r-s0"), (4,)), (run("mean-shared-n4r-s0"), (4,)))
+    scores = make_scores(runs, people=6)
+    of_photographs(make_table(scores, runs)).to_csv(folder / "table.csv", index=False)
     own = scores[(scores["adapter"] == MAIN["adapter"]) & (scores["n_refs"] == 4) & (scores["lam"] == 1)]
     pd.concat([scores, own.assign(adapter="other", seed=np.nan)]).to_csv(folder / "scores.csv", index=False)
     (folder / "facts.json").write_text(json.dumps(FACTS | {"machine": "Linux x86_64, 2 cores", "train_seconds": 207.7}))
