@@ -708,7 +708,10 @@ def judge_name(name: str) -> str:
 
 
 def _told(name: str, value) -> str:
-    """A fact by its name, the machine and its device in Russian: Linux x86_64, 2 cores -> Linux x86_64, ядер: 2."""
+    """A fact by its name: whole seconds, the machine and its device in Russian.
+
+    Linux x86_64, 2 cores -> Linux x86_64, ядер: 2.
+    """
     if name == "train_seconds":
         return _fact(round(value))
     if name == "device":
