@@ -40,8 +40,8 @@ CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
 FIGURES = {
     "10_ablate_n_refs": ["identity_vs_n_refs", "fid_vs_n_refs", "fid_vs_count"],
     "11_ablate_lambda": ["identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam", "tradeoff"],
-    "12_compare_adapters": ["identity_of_adapters"],
-    "13_show_samples": ["sample_grid", "failure_cases", "training_curves"],
+    "12_compare_adapters": ["identity_of_adapters", "training_curves"],
+    "13_show_samples": ["sample_grid", "failure_cases"],
 }
 FIGURES["10_ablate_n_refs"] += ["identity_vs_occlusion"] * any("occluded" in cell.prompts for cell in CELLS)
 FIGURES["11_ablate_lambda"] += ["guidance"] * any(cell.guidance is not None for cell in CELLS)
@@ -181,11 +181,13 @@ rule table:
 
 
 rule facts:
-    input: facts=FACTS, costs=expand(f"{RESULTS}/adapters/{{adapter}}/provenance.json", adapter=PROFILE.adapters)
-    output: facts=f"{RESULTS}/facts.json", costs=f"{RESULTS}/costs.csv"
+    input: facts=FACTS, costs=expand(f"{RESULTS}/adapters/{{adapter}}/provenance.json", adapter=PROFILE.adapters),
+           logs=expand(f"{RESULTS}/adapters/{{adapter}}/log.jsonl", adapter=PROFILE.adapters)
+    output: facts=f"{RESULTS}/facts.json", costs=f"{RESULTS}/costs.csv", logs=f"{RESULTS}/logs.csv"
     run:
         runs.gather_facts(input.facts, output.facts)
         runs.gather_costs(input.costs, output.costs)
+        report.gather_logs(input.logs, output.logs)
 
 
 rule over_n_refs:

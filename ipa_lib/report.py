@@ -21,6 +21,7 @@ from . import ablations
 from .ablations import SCALES
 from .config import PROJECTIONS
 from .paths import PUBLISHED, atomic, results_dir
+from .runs import read_log
 from .variants import (
     JUDGE_NAMES,
     MERGE_NAMES,
@@ -283,6 +284,19 @@ def gather(parts: Sequence[str | Path], path: str | Path) -> Path:
     whole = pd.concat([pd.read_csv(part) for part in parts], ignore_index=True)
     with atomic(path) as temporary:
         whole.to_csv(temporary, index=False)
+    return Path(path)
+
+
+def gather_logs(files: Sequence[str | Path], path: str | Path) -> Path:
+    """The losses of several trainings, from their log.jsonl: CSV with columns adapter, step, loss, val_loss.
+
+    A loss is that of one step, of six significant digits; `val_loss` is empty but for the steps that validated.
+    """
+    logs = {Path(file).parent.name: pd.DataFrame(read_log(Path(file))) for file in files}
+    whole = pd.concat(log.assign(adapter=name) for name, log in logs.items())
+    whole = whole.reindex(columns=["adapter", "step", "loss", "val_loss"])
+    with atomic(path) as temporary:
+        whole.to_csv(temporary, index=False, float_format="%.6g")
     return Path(path)
 
 

@@ -4,9 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=$1; results=results/$profile; published=results/published/$profile
-files=(table.csv scores.csv slots.csv counts.csv costs.csv facts.json)
+files=(table.csv scores.csv slots.csv counts.csv costs.csv logs.csv facts.json)
 from=$results
-[ -f "$results/data.json" ] || from=$published # no run here: all six are the published ones, renewed or not
+[ -f "$results/data.json" ] || from=$published # no run here: all are the published ones, renewed or not
 for file in "${files[@]}"; do
     [ -f "$from/$file" ] || { echo "$from/$file is missing: make report PROFILE=$profile" >&2; exit 1; }
 done

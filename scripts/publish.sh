@@ -11,7 +11,7 @@ setting() { # PROFILE NOTEBOOK PARAMETER
     python -c 'import sys; from ipa_lib.config import load_profile as load; print(load(sys.argv[1]).settings(sys.argv[2])[sys.argv[3]])' "$@"
 }
 drawn=$(setting "$profile" 01_prepare_data draw)
-files=("$from"/{table,scores,slots,counts,costs}.csv "$from/facts.json" "$from"/{08,09,10,11,12,14}_*.ipynb)
+files=("$from"/{table,scores,slots,counts,costs,logs}.csv "$from/facts.json" "$from"/{08,09,10,11,12,14}_*.ipynb)
 if [ "$drawn" = False ]; then
     files+=("$figures"/{generated_grid,identity_vs_n_refs,identity_vs_lam,text_vs_lam}.pdf)
 else

@@ -1,5 +1,6 @@
 """Numbers and rows of the paper, from the synthetic results of `tables`."""
 
+import json
 import re
 
 import numpy as np
@@ -311,6 +312,16 @@ def test_parts_are_gathered_in_their_order(tmp_path, scores):
         rows.to_csv(part, index=False)
     whole = pd.read_csv(report.gather(parts, tmp_path / "scores.csv"))
     pd.testing.assert_frame_equal(whole, scores[:9], check_exact=False)
+
+
+def test_logs_are_gathered_under_the_names_of_their_adapters(tmp_path):
+    for name, first in (("b", 0.123456789), ("a", 0.5)):
+        (tmp_path / name).mkdir()
+        records = [{"step": 1, "loss": first, "norm": 2.0}, {"step": 2, "loss": 0.25, "val_loss": 0.3}]
+        (tmp_path / name / "log.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    path = report.gather_logs([tmp_path / name / "log.jsonl" for name in "ba"], tmp_path / "logs.csv")
+    rows = ["b,1,0.123457,", "b,2,0.25,0.3", "a,1,0.5,", "a,2,0.25,0.3"]
+    assert path.read_text().splitlines() == ["adapter,step,loss,val_loss", *rows]
 
 
 @pytest.mark.parametrize(

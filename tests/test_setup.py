@@ -246,7 +246,7 @@ def test_the_report_stops_at_a_mistake_in_the_profile(repository):
     assert (result.returncode, result.stderr) == (1, "no profile\n") and not (repository / "log").exists()
 
 
-TABLES = ("table.csv", "scores.csv", "slots.csv", "counts.csv", "costs.csv", "facts.json")
+TABLES = ("table.csv", "scores.csv", "slots.csv", "counts.csv", "costs.csv", "logs.csv", "facts.json")
 
 
 def write_tables(folder, text, names=TABLES):
