@@ -30,7 +30,7 @@ STARTS = [START] if (paths.ROOT / START).is_file() else []
 
 REAL = PROFILE.settings("14_write_paper")["real"] or "none"  # a profile of photographs that the paper shows besides
 BESIDES = [file for file in (
-    *(f"results/bench/{name}.csv" for name in ("encoder_readout", "fitted_tokens", "start_quality")),
+    *(f"results/bench/{name}.csv" for name in ("encoder_readout", "fitted_tokens", "start_quality", "training_gain")),
     f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
 ) if (paths.ROOT / file).is_file()]
 

@@ -2,8 +2,9 @@
 
 A function a question, (table, scores) -> frame; the frame is empty, with its columns, where the grid lacks what the
 question needs. A quantity x has three columns: x, x_low, x_high. Values are those of the table, averaged over the
-seeds of a variant. Differences are of the same samples, paired by (seed, person, sample) over the seeds that both
-sides have, with an interval over people; whose they are stands in each docstring. λ is 1 where no column says else.
+seeds of a variant; `runs` counts the trainings behind them. Differences are of the same samples, paired by
+(seed, person, sample) over the seeds that both sides have, with an interval over people; whose they are stands in each
+docstring. λ is 1 where no column says else.
 Letters: N prompts (`n_refs`), λ weight of the images (`lam`), w guidance. No torch and no matplotlib.
 """
 
@@ -230,7 +231,7 @@ def each_n(table: pd.DataFrame, scores: pd.DataFrame, costs: pd.DataFrame | None
         n, seeds = v.n_max, set(main.seeds) & set(v.seeds)
         if trained_for_one_n(v, main) and n in set(main.n_refs) & set(v.n_refs) and seeds:
             one, own, cell = main.runs(seeds), v.runs(seeds), f"n{n}"
-            row = {"n_refs": n} | _three("random", _identity(table, one, cell))
+            row = {"n_refs": n, "runs": len(seeds)} | _three("random", _identity(table, one, cell))
             row |= _three("fixed", _identity(table, own, cell))
             row |= _three("difference", difference(scored(scores, one, cell), scored(scores, own, cell)))
             rows.append(row | {"random_seconds": _seconds(costs, one), "fixed_seconds": _seconds(costs, own)})
@@ -285,14 +286,16 @@ def target_shown(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     (to the nearest prompt), and excess, what copying has more than identity in the same sample.
 
     In the rows of target "shown" also identity_difference, copying_difference, excess_difference: against "left_out"
-    at the same N. An N at which "shown" alone was judged has no such row and no differences.
+    at the same N. An N at which "shown" alone was judged has no such row and no differences. Of both the seeds that
+    both have.
     """
     shown, left_out = _shown_and_left_out(table)
+    seeds = set(shown.seeds) & set(left_out.seeds) if shown else ()
     rows = []
-    for n, v in product(shown.n_refs if shown else (), (left_out, shown)):
-        cell = f"n{n}"
-        identity, copying = (scored(scores, v.names, cell, metric=metric) for metric in ("identity", "copying"))
-        row = {"n_refs": n, "target": v.target} | values(table, v.names, cell, ["identity", "copying"])
+    for n, v in product(shown.n_refs if seeds else (), (left_out, shown)):
+        cell, names = f"n{n}", v.runs(seeds)
+        identity, copying = (scored(scores, names, cell, metric=metric) for metric in ("identity", "copying"))
+        row = {"n_refs": n, "target": v.target} | values(table, names, cell, ["identity", "copying"])
         row |= _three("excess", difference(copying, identity))
         for metric in ("identity", "copying", "excess"):
             paired = _between(scores, shown, left_out, cell, metric) if v is shown else NOTHING
@@ -315,10 +318,11 @@ def _shown_and_left_out(table: pd.DataFrame) -> tuple[Variant, Variant] | tuple[
 def values(
     table: pd.DataFrame, names: Sequence[str], cell: str, metrics: Sequence[str], lam: float = 1
 ) -> dict[str, float]:
-    """x, x_low, x_high of each metric x in one cell, averaged over the seeds; NaN where it was not judged."""
+    """runs, and x, x_low, x_high of each metric x in one cell, averaged over the seeds; NaN where it was not judged."""
     rows = _at(table[table["cell"] == cell], names, lam)
     means = rows.groupby("metric")[["value", "low", "high"]].mean().reindex(metrics).to_numpy(float)
-    return {name: x for metric, three in zip(metrics, means, strict=True) for name, x in _three(metric, three).items()}
+    threes = [_three(metric, three) for metric, three in zip(metrics, means, strict=True)]
+    return {"runs": rows["adapter"].nunique()} | {name: x for three in threes for name, x in three.items()}
 
 
 def scored(
@@ -353,7 +357,8 @@ def _between(scores: pd.DataFrame, a: Variant, b: Variant, cell: str, metric: st
 
 
 def _identity(table: pd.DataFrame, names: Sequence[str], cell: str) -> tuple[float, ...]:
-    return tuple(values(table, names, cell, ["identity"]).values())
+    found = values(table, names, cell, ["identity"])
+    return tuple(found[column] for column in _three("identity", NOTHING))
 
 
 def _at(rows: pd.DataFrame, names: Sequence[str], lam: float) -> pd.DataFrame:
@@ -383,7 +388,7 @@ def _three(name: str, interval: Sequence[float]) -> dict[str, float]:
 def _frame(
     rows: Sequence[dict], keys: Sequence[str], quantities: Sequence[str], plain: Sequence[str] = ()
 ) -> pd.DataFrame:
-    columns = [*keys, *(column for name in quantities for column in _three(name, NOTHING)), *plain]
+    columns = [*keys, "runs", *(column for name in quantities for column in _three(name, NOTHING)), *plain]
     return pd.DataFrame(list(rows), columns=columns)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -43,8 +43,10 @@ CITED = ("MobileFaceNet", "MobileNetV2")  # judges of others, for whose papers m
 DEVICE_NAMES = {"cpu": "процессор", "cuda": "видеокарта"}
 VERDICTS = {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}
 IN_ENGLISH = {"выше, чем": "higher than", "ниже, чем": "lower than", VERDICTS[0]: "not significantly different from"}
-ABSTRACT = ("main/nmax/lam1/identity", "floor/identity", "verdict/gain", "verdict/n")  # what the English abstract says
+ABSTRACT = ("main/nmax/lam1/identity", "floor/identity", "verdict/gain", "contrast/n", "verdict/n",
+            "start/nmax/identity", "real/contrast/gain")  # what the English abstract says
 UNKNOWN = "--"  # of a fact that the runs have not left behind
+DASH = "---"  # in a cell of a table that has no value
 FACTS = {  # what the text says of data and settings besides the table; labels of tables/profile.tex
     "people_train": "людей в обучающей части",
     "people_val": "людей в проверочной части",
@@ -88,8 +90,8 @@ def numbers(
 ) -> dict[str, str]:
     """Every \\result{key} of the paper. `facts` has a value for each name of `FACTS`; answers: `ablations.answers`.
 
-    Those of a start from published weights: `start_numbers`; of photographs: `of_photographs`; of what is left of
-    identity in the image embeddings: `readout_numbers`.
+    Those of a start from published weights: `start_numbers`, and of what it can do: `start_cells`; of photographs:
+    `of_photographs`; of what is left of identity in the image embeddings: `readout_numbers`.
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
@@ -97,7 +99,8 @@ def numbers(
     grid/reduced, the profile, but for the preprint's own; grid/photographs, the same where judges are not those trained
     on drawn people.
 
-    Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict:
+    Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict, and
+    runs/<name of the function of `ablations`> is the number of trainings behind a value:
     (a) range/n<N>/share (per cent), range/n<N>/gain-over-previous, range/n<N>/verdict, range/n<N>/over-first/…,
         occlusion/n<N>/<share of prompts>/identity|difference|excess/difference of main
     (b) best/n<N>/lam-identity|lam-kid|lam-fid|lam-text, and where it is not 1 what it has more than λ = 1:
@@ -147,7 +150,7 @@ def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
         **_of_slots(ablations.slots(table, scores)),
     }
     named = {f"real/{key}": value for key, value in (_usual_numbers(table, scores) | asked | known).items()}
-    return named | {"real/grid/profile": tex(profile)}, main_results(table)
+    return named | _english(named) | {"real/grid/profile": tex(profile)}, main_results(table)
 
 
 def _whole(folder: Path) -> list[Path]:
@@ -165,6 +168,27 @@ def start_numbers(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, s
         return {}
     settings = {"people": pretraining["01_prepare_data"]["people"], "steps": pretraining["04_train_adapter"]["steps"]}
     return {"start/published": tex(Path(start.split()[0]).name)} | {f"start/{k}": _fact(v) for k, v in settings.items()}
+
+
+def start_cells(file: str | Path, table: pd.DataFrame) -> dict[int, dict[str, tuple]]:
+    """N -> metric -> (value, low, high) of the adapter that the trainings of the preprint's grid start from, with its
+    gain by the training (`gain`), over the smallest N (`over_n`), and of both (`gain_over_n`): of the table of
+    benchmarks/training_gain.py, in `file`. Nothing without it, or where `table` is of another grid."""
+    if not Path(file).is_file() or set(table["profile"].dropna()) - {PUBLISHED}:
+        return {}
+    return {int(n): _values(rows) for n, rows in pd.read_csv(file).groupby("n_refs")}
+
+
+def start_results(cells: Mapping[int, Mapping[str, tuple]]) -> dict[str, str]:
+    """start/n<N>|nmin|nmax/<metric>, of gain, over_n and gain_over_n with the words …/verdict: of `start_cells`."""
+    found = {}
+    for n, cell in cells.items():
+        names = [f"n{n}", *["nmin"] * (n == min(cells)), *["nmax"] * (n == max(cells))]
+        for name, (metric, three) in product(names, cell.items()):
+            of_identity = metric in ("gain", "over_n", "gain_over_n")
+            found |= _keys(f"start/{name}/{metric}", "identity" if of_identity else metric, *three)
+            found |= {f"start/{name}/{metric}/verdict": verdict(*three[1:])} if of_identity else {}
+    return found | _english(found)
 
 
 def readout_numbers(file: str | Path, table: pd.DataFrame) -> dict[str, str]:
@@ -251,8 +275,8 @@ def write_table(rows: list[str], path: str | Path) -> Path:
     return _write(rows, path)
 
 
-def main_results(table: pd.DataFrame) -> list[str]:
-    """Rows of tables/main_results.tex: both ceilings, both floors, main over N, main at the best λ, alt.
+def main_results(table: pd.DataFrame, start: Mapping[int, Mapping[str, tuple]] | None = None) -> list[str]:
+    """Rows of tables/main_results.tex: ceilings, floors, `start_cells`, main over N and at the best λ, alt.
 
     Columns: what, λ, then `TABLE_METRICS`; a second line has the intervals.
     """
@@ -262,6 +286,7 @@ def main_results(table: pd.DataFrame) -> list[str]:
     rows = [_table_row(REFERENCES[name], None, _reference(table, name)) for name in ("real", "reconstruction")]
     rows += [_table_row("только текст", 0, _cell(table, main, n, 0))]
     rows += [_table_row(REFERENCES["other"], 1, _reference(table, "other"))]
+    rows += [_table_row(f"начальный адаптер, $N={k}$", 1, cell) for k, cell in (start or {}).items()]
     rows += [r"\midrule"]
     rows += [_table_row(f"{tex(main.label)}, $N={k}$", 1, _cell(table, main, k, 1)) for k in main.n_refs]
     if best != 1:
@@ -328,7 +353,7 @@ def best_lam_rows(tradeoff: pd.DataFrame) -> list[str]:
     rows = []
     for n, _ in tradeoff.groupby("n_refs"):
         best = {metric: _best_row(tradeoff, n, metric) for metric in ("identity", "kid", "fid", "text")}
-        lam = {metric: ("--" if row is None else _fact(row["lam"]), "") for metric, row in best.items()}
+        lam = {metric: (DASH if row is None else _fact(row["lam"]), "") for metric, row in best.items()}
         gain = {metric: _pair(best[metric] or {}, f"{metric}_difference", metric) for metric in ("identity", "text")}
         columns = (lam["identity"], gain["identity"], lam["kid"], lam["fid"], lam["text"], gain["text"])
         rows.append(_line(f"$N={n}$", *columns))
@@ -384,15 +409,15 @@ def _records(frame: pd.DataFrame) -> list[dict]:
 
 
 def _pair(row: Mapping, name: str, metric: str = "identity") -> tuple[str, str]:
-    """A quantity of a frame and, small, its interval; nothing where the frame has none."""
+    """A quantity of a frame and, small, its interval; a dash where the frame has none."""
     if not np.isfinite(row.get(name, np.nan)):
-        return "", ""
+        return DASH, ""
     keys = _keys("x", metric, *_values_of(row, name))
     return keys["x"], _small(keys["x/interval"])
 
 
 def _alone(value: float, digits: int = 3) -> tuple[str, str]:
-    return (_rounded(value, digits) if np.isfinite(value) else "", "")
+    return (_rounded(value, digits) if np.isfinite(value) else DASH, "")
 
 
 def _line(label: str, *pairs: tuple[str, str]) -> str:
@@ -557,6 +582,7 @@ def _questions(answers: Mapping[str, pd.DataFrame], main: Variant) -> dict[str, 
         **_of_each_n(answers["each_n"]),
         **_of_guidance(answers["guidance"]),
         **_of_target_shown(answers["target_shown"]),
+        **{f"runs/{name}": _range(frame["runs"]) for name, frame in answers.items() if len(frame)},
     }
 
 
@@ -700,7 +726,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         "grid/lambest": _fact(best_lam(table)),
         "grid/guidance": ", ".join(_fact(w) for w in sorted(rows["guidance"].dropna().unique())),
         "grid/seeds": str(len(main.names)),
-        "grid/seeds-others": "--".join(map(str, sorted({min(others), max(others)}))),
+        "grid/seeds-others": _range(others),
         "grid/adapters": str(rows["adapter"].nunique()),
         "grid/people": _fact(cell["person"].nunique()),
         "grid/samples": _fact(len(cell)),
@@ -712,8 +738,13 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         values[f"judge/{metric}"] = ", ".join(judges)
         values |= {f"judge/{metric}/{name}": name for name in judges if name in CITED}
         counts = named["count"].dropna().astype(int)
-        values[f"count/{metric}"] = "--".join(map(_fact, dict.fromkeys([counts.min(), counts.max()])))
+        values[f"count/{metric}"] = _range(counts)
     return values
+
+
+def _range(counts: Collection[int]) -> str:
+    """2, or 1--2 where they differ."""
+    return "--".join(map(_fact, dict.fromkeys([min(counts), max(counts)])))
 
 
 def judge_name(name: str) -> str:
@@ -755,9 +786,9 @@ def _power(scientific: str) -> str:
 
 
 def _keys(key: str, metric: str, value: float, low: float, high: float) -> dict[str, str]:
-    """A number, the ends of its interval, and the interval, all with the decimals that suit the number."""
+    """A number, the ends of its interval, and the interval, all with the decimals that suit the largest of them."""
     scale = SCALES.get(metric, 1)
-    digits = DECIMALS.get(metric, _decimals(value * scale))
+    digits = DECIMALS.get(metric, _decimals(max(map(abs, (value, low, high))) * scale))
     value, low, high = (_rounded(number * scale, digits) for number in (value, low, high))
     interval = f"[{low};~{high}]"
     return {key: value, f"{key}/low": low, f"{key}/high": high, f"{key}/interval": interval}
@@ -792,8 +823,8 @@ def _table_row(label: str, lam: float | None, cell: Mapping[str, tuple]) -> str:
     if not cell:
         return ""
     keys = [_keys("x", metric, *cell[metric]) if metric in cell else {} for metric in TABLE_METRICS]
-    pairs = [(key.get("x", ""), _small(key.get("x/interval", ""))) for key in keys]
-    return _line(label, ("" if lam is None else _fact(lam), ""), *pairs)
+    pairs = [(key.get("x", DASH), _small(key.get("x/interval", ""))) for key in keys]
+    return _line(label, (DASH if lam is None else _fact(lam), ""), *pairs)
 
 
 def _small(interval: str) -> str:

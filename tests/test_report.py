@@ -214,7 +214,7 @@ def test_rows_of_a_question_have_their_columns_and_an_empty_frame_has_none(name,
     rows = getattr(report, name)(frame)
     lines = [line for row in rows for line in row.split("\n")]
     assert len(rows) == count and {line.count(" & ") for line in lines} == {columns - 1}
-    assert not [line for line in lines if "nan" in line or "--" in line]
+    assert not [line for line in lines if re.search(r"nan|(?<!-)--(?!-)", line)]
     assert getattr(report, name)(frame[:0]) == []
 
 
@@ -292,6 +292,11 @@ def test_a_score_is_rounded_as_its_kind_asks(value, metric, expected):
     assert report._keys("x", metric, value, value, value)["x"] == expected
 
 
+def test_a_number_has_the_decimals_that_suit_its_interval():
+    assert report._keys("x", "kid", 0.356, -0.716, 1.599)["x/interval"] == r"[\ensuremath{-}0{,}72;~1{,}60]"
+    assert report._keys("x", "kid", 0.527, 0.451, 0.592)["x"] == "0{,}527"
+
+
 def test_numbers_are_written_one_a_line_and_sorted(tmp_path, numbers):
     path = report.write_numbers(numbers, tmp_path / "numbers.tex")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -312,6 +317,27 @@ def test_parts_are_gathered_in_their_order(tmp_path, scores):
         rows.to_csv(part, index=False)
     whole = pd.read_csv(report.gather(parts, tmp_path / "scores.csv"))
     pd.testing.assert_frame_equal(whole, scores[:9], check_exact=False)
+
+
+def test_what_the_start_can_do_is_told_beside_what_it_became(tmp_path, table, scores):
+    ends, file = ["n_refs", "metric", "value", "low", "high"], tmp_path / "training_gain.csv"
+    rows = [(1, "identity", 0.5, 0.4, 0.6), (1, "gain", 0.01, -0.01, 0.03), (8, "identity", 0.52, 0.4, 0.6),
+            (8, "gain", 0.02, 0.01, 0.03), (8, "over_n", 0.02, 0.0004, 0.04)]
+    pd.DataFrame(rows, columns=ends).to_csv(file)
+    cells = report.start_cells(file, table.assign(profile="full"))
+    assert report.start_cells(file, table) == report.start_cells(tmp_path / "none.csv", table) == {}  # another grid's
+    found = report.start_results(cells)
+    assert found["start/nmin/identity"] == "0{,}500" and found["start/n8/gain"] == found["start/nmax/gain"] == "0{,}020"
+    verdicts = [found[f"start/{key}/verdict"] for key in ("nmin/gain", "nmax/gain", "nmax/over_n")]
+    assert verdicts == [report.VERDICTS[0], report.VERDICTS[1], report.VERDICTS[0]]  # an end that is printed as zero
+    assert found["start/nmax/identity/interval/en"] == "[0.400,~0.600]"
+    more = [row for row in report.main_results(table, cells) if row not in report.main_results(table)]
+    assert [row.split(" & ")[0] for row in more] == ["начальный адаптер, $N=1$", "начальный адаптер, $N=8$"]
+
+
+def test_a_question_says_of_how_many_trainings_its_values_are(full):
+    found = numbers_of(*full)
+    assert found["runs/over_n"] == found["runs/slots"] == "2" and found["runs/merges"] == found["runs/guidance"] == "1"
 
 
 def test_logs_are_gathered_under_the_names_of_their_adapters(tmp_path):

@@ -1,0 +1,85 @@
+"""What do the steps on sets of N + 1 pictures add to the adapter that every training of `full` starts from?
+
+The start is given the prompts of the test people of `full` as the main adapter is, with the same noise, at λ = 1 and at
+its smallest and largest N. `gain` is the paired difference of identity, trained minus start, over all seeds of the main
+adapter; `over_n` what the largest N adds to the smallest in the start, and `gain_over_n` how much more it adds after
+training. Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 20 minutes of a
+core. Writes results/bench/training_gain.csv with 95 % intervals, bootstrapped over people.
+"""
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ipa_lib import (
+    ablations,
+    attention,
+    backbone,
+    data,
+    evaluation,
+    exchange,
+    features,
+    galleries,
+    identity_sets,
+    judges,
+    paths,
+)
+from ipa_lib.config import load_profile, main_run
+from ipa_lib.sampling import draw_sets
+from ipa_lib.variants import roles, usual
+
+COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
+
+
+def of_start(profile, n_refs: tuple[int, int]) -> tuple[list[dict], dict[int, pd.Series]]:
+    """Rows of the tidy table for each N, and identity over (person, sample)."""
+    results, judge = paths.results_dir(profile.name), judges.load_judges(paths.MODELS / "mini")
+    table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
+    stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
+    drawn = profile.settings("05_generate")
+    people = identity_sets.split_people(table, profile.max_refs + 2 * drawn["samples"], "test")
+    count = min(drawn["people"], len(people.rows))
+    sets = identity_sets.evaluation_sets(people, profile.max_refs, drawn["samples"], drawn["seed"], count)
+    reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
+    start = profile.settings("04_train_adapter")["start"]
+    adapter = exchange.from_published(paths.ROOT / start, models.unet, slots="shared")  # all slots are the same yet
+    attention.attach(models.unet)
+    rows, identity = [], {}
+    for n in n_refs:
+        stream = draw_sets(models, adapter, stored, sets, n, [1.0], drawn["guidance"], drawn["steps"], drawn["seed"])
+        pictures = np.concatenate([part for _, part in tqdm(stream, desc=f"N = {n}")])
+        found, scores = evaluation.evaluate_cell(judge.look(pictures), reference, keys={"n_refs": n})
+        rows, identity = rows + found, identity | {n: scores.set_index(["person", "sample"])["identity"]}
+    return rows, identity
+
+
+def of_trained(n_refs: tuple[int, int]) -> dict[int, pd.DataFrame]:
+    """Identity of the main adapter at λ = 1 for each N, [(person, sample) × seed]: of a run here, else as published."""
+    here = paths.results_dir("full")
+    folder = here if (here / "scores.csv").is_file() else paths.ROOT / "results/published" / paths.PUBLISHED
+    main = roles(pd.read_csv(folder / "table.csv"))["main"]
+    scores = usual(pd.read_csv(folder / "scores.csv"))
+    scores = scores[scores["adapter"].isin(main.names) & (scores["lam"] == 1)]
+    wide = lambda part: part.pivot(index=["person", "sample"], columns="seed", values="identity")  # noqa: E731
+    return {n: wide(scores[scores["n_refs"] == n]) for n in n_refs}
+
+
+def main() -> None:
+    if not (paths.results_dir("full") / "features/manifest.json").is_file():
+        print("training_gain: left out, results/full/features is missing: make report PROFILE=full")
+        return
+    profile = load_profile("full")
+    few, most = n_refs = min(main_run(profile.adapters).n_refs), max(main_run(profile.adapters).n_refs)
+    rows, start = of_start(profile, n_refs)
+    gains = {n: trained.sub(start[n], axis=0).stack() for n, trained in of_trained(n_refs).items()}
+    differences = [(few, "gain", gains[few]), (most, "gain", gains[most]), (most, "over_n", start[most] - start[few]),
+                   (most, "gain_over_n", gains[most] - gains[few])]
+    for n, metric, values in differences:
+        interval = dict(zip(("value", "low", "high"), ablations.mean(values), strict=True))
+        rows.append({"n_refs": n, "metric": metric, "count": len(values), **interval})
+    measured = pd.DataFrame(rows)[COLUMNS].round(4)
+    measured.to_csv(paths.ROOT / "results/bench/training_gain.csv", index=False)
+    print(measured.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
