@@ -38,7 +38,6 @@ DECIMALS = {"identity": 3, "copying": 3, "top1": 1, "text": 1, "faces": 1, "shar
 TABLE_METRICS = ("identity", "top1", "text", "kid", "fid", "is")
 ORDER_NAMES = {"given": "случайный", "norm": "по норме"}
 SLOT_NAMES = {"own": "свои", "shared": "общие"}
-TARGET_NAMES = {"left_out": "отложена", "shown": "среди подсказок"}
 CITED = ("MobileFaceNet", "MobileNetV2")  # judges of others, for whose papers main.tex has a reference
 DEVICE_NAMES = {"cpu": "процессор", "cuda": "видеокарта"}
 VERDICTS = {1: "выше, чем", -1: "ниже, чем", 0: "не отличается значимо от значения"}
@@ -219,7 +218,7 @@ def lost_numbers(folder: Path) -> dict[str, str]:
     Of benchmarks/fitted_tokens.py, the fewest tokens a person, fitted/start, fitted/end, fitted/top1, fitted/steps, and
     fitted/above only where the interval of the end lies above that of the start; of the most tokens fitted/most,
     fitted/most/end, fitted/most/top1, and fitted/same only where this interval holds the end of the fewest. At N = 4
-    mlp/difference of start_quality.py.
+    mlp/difference and mlp/verdict of start_quality.py.
     """
     fitted, starts = folder / "fitted_tokens.csv", folder / "start_quality.csv"
     return (_fitted(pd.read_csv(fitted)) if fitted.is_file() else {}) | (
@@ -242,7 +241,7 @@ def _fitted(table: pd.DataFrame) -> dict[str, str]:
 
 def _of_mlp(table: pd.DataFrame) -> dict[str, str]:
     row = table.query("projection == 'mlp' and n_refs == 4 and metric == 'gain'").iloc[0]
-    return _keys("mlp/difference", "identity", row["value"], row["low"], row["high"])
+    return _difference("mlp", {"gain": row["value"], "gain_low": row["low"], "gain_high": row["high"]}, "gain")
 
 
 def _usual_numbers(table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, str]:
@@ -393,11 +392,11 @@ def each_n_rows(each_n: pd.DataFrame) -> list[str]:
 
 
 def shown_rows(target_shown: pd.DataFrame) -> list[str]:
-    """Columns: N, where the target is in training, identity, copying, and the differences shown − left out of identity,
-    of copying and of the excess of copying over identity."""
-    quantities = ("identity", "copying", "identity_difference", "copying_difference", "excess_difference")
-    return [_line(f"$N={row['n_refs']}$", (TARGET_NAMES[row["target"]], ""), *(_pair(row, name) for name in quantities))
-            for row in _records(target_shown)]  # fmt: skip
+    """Columns: N, and the differences shown − left out of identity, of copying and of the excess of copying over
+    identity."""
+    differences = ("identity_difference", "copying_difference", "excess_difference")
+    return [_line(f"$N={row['n_refs']}$", *(_pair(row, name) for name in differences))
+            for row in _records(target_shown[target_shown["target"] == "shown"])]  # fmt: skip
 
 
 def _merge_name(merge: str) -> str:
@@ -730,6 +729,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         "grid/adapters": str(rows["adapter"].nunique()),
         "grid/people": _fact(cell["person"].nunique()),
         "grid/samples": _fact(len(cell)),
+        "grid/targets": _range(cell.groupby("person").size()),
     }
     if (profiles := set(rows["profile"]) - {PUBLISHED}):
         values["grid/reduced"] = ", ".join(tex(name) for name in sorted(profiles))
@@ -755,13 +755,15 @@ def judge_name(name: str) -> str:
 def _told(name: str, value) -> str:
     """A fact by its name: whole seconds, the machine and its device in Russian.
 
-    Linux x86_64, 2 cores -> Linux x86_64, ядер: 2.
+    Linux x86_64, 2 cores -> Linux x86_64, as a program writes it, and ядер: 2.
     """
     if name == "train_seconds":
         return _fact(round(value))
     if name == "device":
         return tex(DEVICE_NAMES.get(value, value))
-    return re.sub(r"(\d+) cores$", r"ядер:~\1", tex(value)) if name == "machine" else _fact(value)
+    if name == "machine":
+        return re.sub(r"(.*), (\d+) cores$", r"\\texttt{\1}, ядер:~\2", tex(value))
+    return _fact(value)
 
 
 def _fact(value) -> str:

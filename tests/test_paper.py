@@ -261,7 +261,7 @@ def test_a_profile_without_tables_says_nothing(real_tables):
     assert of_profile(real_tables, "") == of_profile(real_tables, "elsewhere") == ({}, [])
     numbers, rows = of_profile(real_tables)
     assert numbers["real/grid/profile"] == "snapshots" and rows and all(key.startswith("real/") for key in numbers)
-    assert numbers["real/fact/machine"] == r"Linux x86\_64, ядер:~2"
+    assert numbers["real/fact/machine"] == r"\texttt{Linux x86\_64}, ядер:~2"
 
 
 def test_a_run_that_is_not_at_its_end_gives_way_to_the_published_one(real_tables, tmp_path):

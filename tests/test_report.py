@@ -203,7 +203,7 @@ ROWS = {  # function: question, columns of a row, rows of the full grid
     "merge_rows": ("merges", 8, 5),
     "slot_rows": ("slots", 9, 5),
     "each_n_rows": ("each_n", 6, 4),
-    "shown_rows": ("target_shown", 7, 4),
+    "shown_rows": ("target_shown", 4, 2),
 }
 
 
