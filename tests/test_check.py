@@ -17,7 +17,7 @@ GRID = """
 grid: [{merge: mean, n_max: 2, n_refs: [1, 2], random_n: true}]
 lams: [0.0, 1.0]
 notebooks:
-  01_prepare_data: {draw: false, people: 0, max_refs: 2}
+  01_prepare_data: {draw: false, people: 0}
   05_generate: {people: 2, samples: 1}
 """
 
