@@ -12,8 +12,8 @@ The parameters cell of a notebook is the one place where a default stands.
     cells:                    # more pictures of adapters of the grid, for side questions: again a product of lists
       - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [occluded100, reversed], guidance: [1.0, 5.0], lams: [1.0]}
 
-A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. What the workflow passes
-from elsewhere (`PASSED`) can't be set under `notebooks`. Every mistake is a ValueError of one line.
+A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. What the workflow
+passes from elsewhere (`PASSED`) can't be set under `notebooks`. Every mistake is a ValueError of one line.
 The Snakefile imports this module: no torch and no papermill here.
 """
 

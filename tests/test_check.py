@@ -174,8 +174,8 @@ def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
 
 def test_people_are_counted_who_will_take_part(profile):
     said = found(profile(**{"01_prepare_data": {"people": 6}}))["data"].text
-    assert said == ("72 pictures: 4 train people with 3 or more, 1 val people with 3 or more, 1 test people with 4 or more; "
-                    "36 pictures are taken")  # fmt: skip
+    assert said == ("72 pictures: 4 train people with 3 or more, 1 val people with 3 or more, "
+                    "1 test people with 4 or more; 36 pictures are taken")
 
 
 def test_people_who_are_not_there_are_counted(profile, tmp_path, monkeypatch):
