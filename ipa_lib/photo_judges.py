@@ -27,9 +27,9 @@ import yaml
 from safetensors import SafetensorError
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from .backbone import local_folder
+from .backbone import first_line, local_folder
 from .faces import SIDE, crop, known_points
-from .fidelity import first_line, load_inception
+from .fidelity import load_inception
 
 REQUIRED = ("identity", "features")
 OF_ONNX = ("points", "detector", "mean", "std")  # how an ONNX identity network is shown its faces
