@@ -46,7 +46,7 @@ lab: $(BASE)  ## JupyterLab on 127.0.0.1 with a token: notebooks/explore.ipynb
 	@jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: $(TEST)  ## run the benchmarks: time and memory as ratios, and what base and encoder can do
-	@for file in benchmarks/*.py; do if [ -e "$$file" ]; then python "$$file"; else echo "benchmarks/ is empty"; fi; done
+	@for file in benchmarks/*.py; do python "$$file"; done
 
 publish: $(BASE)  ## copy tables and notebooks of a finished PROFILE=full, or faces64…, to results/published, which is tracked
 	@scripts/publish.sh $(if $(filter file,$(origin PROFILE)),full,$(PROFILE))
@@ -58,7 +58,7 @@ pins:  ## renew requirements/*.txt from requirements/*.in (needs uv)
 
 clean:  ## remove what was generated; tracked files, models/, .venv and data of your own stay
 	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .hypothesis
-	@rm -rf data/mini data/smoke data/judges
+	@for mark in data/*/mini_celeba.json; do rm -rf "$${mark%/mini_celeba.json}"; done  # drawn faces, also half drawn
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile

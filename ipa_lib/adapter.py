@@ -27,11 +27,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .attention import ImageKV, cross_attention_layers
+from .config import SLOTS
 from .merge import MERGES, ORDERS, share, take
 from .paths import atomic
 from .projection import PROJECTIONS
 
-SLOTS = ("own", "shared")
 # The constructor's arguments, and how each is read back from a file's metadata, where all values are strings.
 SETTINGS = {
     "layers": json.loads,

@@ -90,11 +90,12 @@ def _on_the_hub(name: str) -> tuple[str, str]:
 
 def _nor(error: Exception, download: bool) -> str:
     """Why the hub has not helped either, in the first sentence of its message."""
-    why = _first_line(error).split(". ")[0]
+    why = first_line(error).split(". ")[0]
     return f"and the hub does not give it either ({why})" if download else "nor is it in the hub's cache"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a message of several lines begins with."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -167,9 +168,9 @@ def _load_pipeline(source: Source) -> StableDiffusionPipeline:
             folder, torch_dtype=dtype, variant=variant(folder), safety_checker=None, requires_safety_checker=False,
             local_files_only=True, use_safetensors=True, **more)
     except OSError as error:  # of diffusers, for a part that lacks its files
-        raise FileNotFoundError(f"{source.base}: {_first_line(error)}") from None
+        raise FileNotFoundError(f"{source.base}: {first_line(error)}") from None
     except (ValueError, RuntimeError, SafetensorError) as error:  # for one that holds something else, or half of it
-        raise ValueError(f"{source.base}: {_first_line(error).split('. ')[0]}") from None
+        raise ValueError(f"{source.base}: {first_line(error).split('. ')[0]}") from None
     if pipe.image_encoder is None or pipe.feature_extractor is None:
         raise ValueError(f"{source.base}: image_encoder and feature_extractor were expected in it; or name one")
     return pipe

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
 import psutil
 import torch
 from safetensors import safe_open
 
 from . import backbone, captions, data, fidelity, judges, photo_judges, training
 from .backbone import DTYPES, Source
+from .celeba import people_with
 from .config import DEFAULT, Profile, load_profile
 from .exchange import projection_shape, read_published
 from .paths import ROOT, data_dir, results_dir
@@ -267,18 +267,14 @@ def _data(profile: Profile) -> Iterator[Finding]:
     try:
         table = data.read(data_dir(profile.name))
         table = data.with_validation(table, profile.max_refs + 1, seed=chosen["seed"])
-        there = {split: _people_with(table[table["split"] == split], least) for split, least in need.items()}
         taken = data.choose(table, profile.max_refs + 1, chosen["people"], chosen["seed"])
     except MISSING as error:
         yield Finding("data", False, f"{error}; docs/real_model.md says how pictures have to lie")
         return None
+    there = {split: people_with(taken[taken["split"] == split], least) for split, least in need.items()}
     said = ", ".join(f"{there[split]} {split} people with {least} or more" for split, least in need.items())
     yield Finding("data", min(there.values()) > 0, f"{len(table)} pictures: {said}; {len(taken)} pictures are taken")
     return len(taken), len(set(captions.captions(taken, chosen["style"])))
-
-
-def _people_with(pictures: pd.DataFrame, least: int) -> int:
-    return int((pictures["person"].value_counts() >= least).sum())
 
 
 # ---- memory and disk ---------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ The parameters cell of a notebook is the one place where a default stands.
     cells:                    # more pictures of adapters of the grid, for side questions: again a product of lists
       - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [occluded100, reversed], guidance: [1.0, 5.0], lams: [1.0]}
 
-A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. Every mistake is a
-ValueError of one line.
+A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. What the workflow
+passes from elsewhere (`PASSED`) can't be set under `notebooks`. Every mistake is a ValueError of one line.
 The Snakefile imports this module: no torch and no papermill here.
 """
 
@@ -49,6 +49,16 @@ DEFAULT = "mini"
 NAME = r"[\w-]+"  # of a profile
 AXES = {"merge": None, "slots": "own", "order": "given", "target": "left_out", "n_max": None, "seed": 0}  # of a grid
 CHOICES = {"merge": MERGES, "slots": SLOTS, "order": ORDERS, "target": TARGETS}
+PASSED = {  # notebook -> parameter that the Snakefile passes -> where it comes from
+    "01_prepare_data": {"max_refs": "n_refs of grid and cells"},
+    "04_train_adapter": dict.fromkeys((*AXES, "random_n"), "grid"),
+    "05_generate": {"max_refs": "n_refs of grid and cells"}
+    | dict.fromkeys(("adapter", "cell", "n_refs", "prompts", "lams"), "grid and cells"),
+    "06_evaluate": dict.fromkeys(("adapter", "cell"), "grid and cells"),
+    "07_measure_ceilings": {"max_refs": "n_refs of grid and cells"}
+    | dict.fromkeys(("people", "samples", "seed"), "05_generate"),
+    "09_count_samples": dict.fromkeys(("adapter", "cell"), "grid"),
+}
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,9 @@ def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
     cells = [*_usual_cells(adapters), *_more_cells(settings.get("cells", []), adapters, lams, f"{where}: cells")]
     names = _different([f"{cell.adapter}/{cell.name}" for cell in cells], f"{where}: cells")
     launch = convert(settings.get("launch", ""), "str", f"{where}: launch")
-    return Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder, launch)
+    profile = Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder, launch)
+    _can_be_finished(profile, where)
+    return profile
 
 
 def main_run(adapters: Mapping[str, AdapterRun]) -> AdapterRun:
@@ -296,10 +308,19 @@ def _text(value: object) -> str:
 def _notebooks(settings: object, where: str, folder: Path) -> dict[str, dict[str, object]]:
     chosen = _mapping(settings, f"{where}: notebooks")
     _known("notebook", chosen, [path.stem for path in folder.glob("*.ipynb")], where)
-    return {
+    checked = {
         name: check_values(folder / f"{name}.ipynb", _mapping(values, f"{where}: {name}"), f"{where}: ")
         for name, values in chosen.items()
     }
+    for notebook, name in ((notebook, name) for notebook, values in checked.items() for name in values):
+        if source := _passed(notebook, name):
+            raise ValueError(f"{where}: {notebook}: {name} would have no effect here: it comes from {source}")
+    return checked
+
+
+def _passed(notebook: str, name: str) -> str:
+    """Where a parameter comes from that the Snakefile passes; empty for one that a profile may set."""
+    return "the name of the profile" if name == "profile" else PASSED.get(notebook, {}).get(name, "")
 
 
 def _lams(values: object, where: str) -> tuple[float, ...]:
@@ -387,6 +408,30 @@ def _cells(entry: object, adapters: Mapping[str, AdapterRun], lams: tuple[float,
     weights = [w if w is None else convert(w, "float", f"{where}: guidance") for w in weights]
     lams = _lams(entry["lams"], where) if "lams" in entry else lams
     return [Cell(name, n, lams, kind, w) for name, n, kind, w in product(names, counts, kinds, weights)]
+
+
+def _can_be_finished(profile: Profile, where: str) -> None:
+    """Refuses what would train for hours and then lack what a later stage needs."""
+    main = main_run(profile.adapters)
+    if not {0.0, 1.0} <= set(main.lams):
+        expected = "0 (the floor) and 1 (as trained) were expected among its lams"
+        raise ValueError(f"{where}: grid: {main.name} is the main adapter: {expected}, got {list(main.lams)}")
+    for name, cell in profile.cells.items():
+        if cell.prompts == "reversed":
+            _has_its_usual_order(profile.cells, name, f"{where}: cells: {name}")
+        if cell.prompts.startswith("occluded") and not profile.settings("01_prepare_data")["draw"]:
+            expected = "own, other or reversed was expected where 01_prepare_data has `draw: false`"
+            raise ValueError(f"{where}: cells: {name}: only drawn faces can be occluded; {expected}")
+
+
+def _has_its_usual_order(cells: Mapping[str, Cell], name: str, where: str) -> None:
+    """What 08_compare_slots needs of a cell of reversed prompts: the same in the usual order, both at λ = 1."""
+    usual = name.replace("-reversed", "")
+    if usual not in cells:
+        raise ValueError(f"{where}: what it is held against, {usual}, was expected among the cells too")
+    for one in (name, usual):
+        if 1.0 not in cells[one].lams:
+            raise ValueError(f"{where}: 1 was expected among the lams of {one}, got {list(cells[one].lams)}")
 
 
 # --- the checks ---

@@ -28,9 +28,10 @@ def read(folder: str | Path) -> pd.DataFrame:
 
 
 def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int = 0) -> pd.DataFrame:
-    """The rows of people with `min_pictures` pictures or more, of at most `people` of them (0: of all), row order kept.
+    """The rows of people with `min_pictures` pictures or more, of about `people` of them (0: of all), row order kept.
 
-    Who stays is drawn at random, in each split the same share. ValueError where nobody has so many pictures.
+    Who stays is drawn at random, in each split the same share, rounded, and one person at least: that may be a few more
+    or fewer than `people`. ValueError where nobody has so many pictures.
     """
     counts = pictures.groupby("person")["file"].transform("size")
     enough = pictures[counts >= min_pictures]

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from .backbone import first_line
 from .paths import sha256
 
 
@@ -33,7 +34,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: E402  after
 from torchmetrics.image.inception import InceptionScore  # noqa: E402
 from torchmetrics.image.kid import KernelInceptionDistance  # noqa: E402
 
-__all__ = ["FrechetInceptionDistance", "InceptionScore", "KernelInceptionDistance", "first_line", "load_inception"]
+__all__ = ["FrechetInceptionDistance", "InceptionScore", "KernelInceptionDistance", "load_inception"]
 
 
 # https://arxiv.org/abs/1512.00567, in the weights of 2015-12-05 that FID and IS are defined with
@@ -89,8 +90,3 @@ def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # of many kinds: pickle's, zipfile's, safetensors'
         raise ValueError(f"{file}: a file of nothing but tensors was expected ({first_line(error)})") from None
-
-
-def first_line(error: Exception) -> str:
-    """What a message of several lines begins with."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

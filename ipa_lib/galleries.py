@@ -89,7 +89,9 @@ def read_index(folder: Path) -> tuple[pd.DataFrame, dict]:
 
 
 def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
-    """uint8 pictures [S,H,W,3] of the rows of an index."""
+    """uint8 pictures [S,H,W,3] of the rows of an index; ValueError where there are none."""
+    if index.empty:
+        raise ValueError(f"{folder}: no picture is meant; people, samples and λ of its index.csv were expected")
     files = [folder / picture_file(row.person, row.sample, row.lam) for row in index.itertuples()]
     return load_pictures(files, picture_size(files[0]))
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -91,41 +90,6 @@ def inception_score(log_probs, splits: int = 10, seed: int = 0) -> tuple[float, 
         metric.update(torch.from_numpy(log_probs))
         mean, deviation = metric.compute()
     return float(mean), float(deviation)
-
-
-class Manifold(NamedTuple):
-    """How far samples lie among real pictures, and real pictures among samples; shares, but density may exceed 1."""
-
-    precision: float  # of samples within a real picture's ball
-    recall: float  # of real pictures within a sample's ball
-    density: float  # real balls around a sample, divided by k
-    coverage: float  # of real pictures with a sample in their ball
-
-
-# Precision, recall: https://arxiv.org/abs/1904.06991. Density, coverage: https://arxiv.org/abs/2002.09797
-def manifold(real, fake, k: int = 5) -> Manifold:
-    """Fidelity and diversity apart: real [M,F] and fake [M',F] features; a ball reaches to the k-th nearest of a set.
-
-    Depends on the counts as FID does, and on outliers more. Memory [M,M'] and [M',M'].
-    Raises ValueError as `fid`, and for k outside 1…min(M, M') − 1.
-    """
-    real, fake = _pair(real, fake)
-    if not 1 <= k < min(len(real), len(fake)):
-        raise ValueError(f"k: expected 1 to {min(len(real), len(fake)) - 1} (below the smaller set), got {k}")
-    between, of_real, of_fake = _distances(real, fake), _radii(real, k), _radii(fake, k)  # [M,M'], [M], [M']
-    in_real, in_fake = between < of_real[:, None], between < of_fake[None]
-    return Manifold(float(in_real.any(0).mean()), float(in_fake.any(1).mean()),
-                    float(in_real.sum(0).mean() / k), float((between.min(1) < of_real).mean()))
-
-
-def _radii(x: np.ndarray, k: int) -> np.ndarray:
-    """[M] distance of each row to its k-th nearest other one."""
-    return np.partition(_distances(x, x), k, axis=1)[:, k]  # the nearest is the row itself
-
-
-def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Euclidean [M,M']; not from a product of the matrices, which would lose the digits of near rows."""
-    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), compute_mode="donot_use_mm_for_euclid_dist").numpy()
 
 
 # ---------------------------------------------------------------- their intervals over people

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
+from ipa_lib.celeba import ATTRIBUTES
 from ipa_lib.paths import atomic
 
 VERSION = 3  # of the drawing; a folder drawn by another version is refused
@@ -35,14 +36,6 @@ SUPERSAMPLING = 4  # shapes are drawn this many times larger, then averaged down
 CHUNK = 256  # pictures a task of a worker
 STAMP = "mini_celeba.json"
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}  # no colour is shared between pixels
-
-ATTRIBUTES = tuple(
-    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair "
-    "Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair "
-    "Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face "
-    "Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair "
-    "Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young".split()
-)
 
 # ---- palettes ------------------------------------------------------------------------------------
 
@@ -793,14 +786,6 @@ def _lit(image: Image.Image, n: Nuisance) -> Image.Image:
     tint = np.array([1 + n.warmth, 1.0, 1 - n.warmth], np.float32)
     lit = np.asarray(image) * level[:, :, None].astype(np.float32) * tint  # [H, W, 3]
     return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
-
-
-def draw_picture(seed: int, person: int, picture: int, size: int = 64) -> Image.Image:
-    """Picture number ``picture`` of ``person``: RGB, size x size, a pure function of its arguments.
-
-    Raises ValueError for negative numbers and for size < 32.
-    """
-    return render(identity_factors(seed, person), nuisance_factors(seed, person, picture), size)
 
 
 # ---- the set on disk -----------------------------------------------------------------------------

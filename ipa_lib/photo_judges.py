@@ -27,9 +27,9 @@ import yaml
 from safetensors import SafetensorError
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from .backbone import local_folder
+from .backbone import first_line, local_folder
 from .faces import SIDE, crop, known_points
-from .fidelity import first_line, load_inception
+from .fidelity import load_inception
 
 REQUIRED = ("identity", "features")
 OF_ONNX = ("points", "detector", "mean", "std")  # how an ONNX identity network is shown its faces
@@ -82,15 +82,16 @@ def is_callable(name: str) -> bool:
 def load_callable(name: str, folder: Path) -> Callable:
     """What "module:function" or "file.py:function" names; of a class an object, made without arguments.
 
-    A file is sought in `folder`. ValueError of one line where it can't be imported.
+    A file is sought in `folder`. ValueError of one line where it can't be imported, or the object not be made.
     """
     where, _, attribute = name.rpartition(":")
     try:
         module = _import_file(folder / where) if where.endswith(".py") else importlib.import_module(where)
         found = getattr(module, attribute)
         return found() if isinstance(found, type) else found
-    except (ImportError, OSError, AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"{name}: a function that can be imported was expected ({first_line(error)})") from None
+    except Exception as error:  # of any kind: it is code of the user's
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"{name}: a function that can be imported was expected ({cause})") from None
 
 
 def _import_file(file: Path):

@@ -182,9 +182,8 @@ def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
 
 def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> None:
     """How a tracked adapter was made: the provenance of its training, and of its log what was validated."""
-    records = [json.loads(line) for line in Path(log).read_text().splitlines()]
     made = json.loads(Path(provenance).read_text())
-    validated = [record for record in records if record.get("val_loss") is not None]
+    validated = [record for record in read_log(Path(log)) if record.get("val_loss") is not None]
     with atomic(path) as temporary:
         temporary.write_text(json.dumps({**made, "log": validated}) + "\n")
 

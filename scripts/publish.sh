@@ -24,7 +24,7 @@ mkdir -p "$to"
 cp "${files[@]}" "$to"
 if [ "$profile" = "$(setting full 14_write_paper real)" ]; then
     cp "$to/generated_grid.pdf" paper/figures/real_grid.pdf
-elif [ "$drawn" != False ]; then
+elif [ "$pdf" = paper/main.pdf ]; then # the profile that the README shows
     python -c 'import sys; from ipa_lib.runs import write_picture; write_picture(*sys.argv[1:])' \
         "$to"/13_*.ipynb docs/sample_grid.png
 fi

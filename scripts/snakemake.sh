@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # snakemake, safe to run again after a crash or a kill. The system's lock dies with the processes that hold it, so while
-# we hold it a lock of Snakemake's own is stale and may go. What a failed notebook says in one line is said again last.
+# we hold it a lock of Snakemake's own is stale and may go; where there is no flock it stays, and Snakemake says what to
+# do. What a failed notebook says in one line is said again last.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 if ! { mkdir -p .run .snakemake results && : >>.run/lock && [ -w .snakemake ] && [ -w results ]; } 2>/dev/null; then
@@ -8,14 +9,18 @@ if ! { mkdir -p .run .snakemake results && : >>.run/lock && [ -w .snakemake ] &&
     exit 1
 fi
 exec 9>.run/lock
-if command -v flock >/dev/null && ! flock -w 10 9; then  # that long a killed run may take to die
-    echo "another run is using this folder: wait for its end, or stop it" >&2
-    exit 75
+ours=
+if command -v flock >/dev/null; then
+    if ! flock -w 10 9; then  # that long a killed run may take to die
+        echo "another run is using this folder: wait for its end, or stop it" >&2
+        exit 75
+    fi
+    ours=yes
 fi
 
 export IPA_FAILURES=$PWD/.run/failures
 rm -f "$IPA_FAILURES"
-[ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
+[ -z "$ours" ] || [ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
 one_gpu=()  # every job takes the first one: on this machine they queue for it, on a cluster each has its own
 if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1); fi
 snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "${one_gpu[@]}" "$@"

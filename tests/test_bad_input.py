@@ -63,12 +63,13 @@ from spoil import (
     written_notebook,
 )  # fmt: skip
 
-from ipa_lib import data, exchange, explorer, judges, metrics, training
+from ipa_lib import data, exchange, explorer, galleries, judges, metrics, training
 from ipa_lib.adapter import MultiImageAdapter
 from ipa_lib.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES
 
 GRID = "grid: [{{merge: mean, n_max: 4{}}}]\n"
 ONE = GRID.format("")
+REVERSED = "cells: [{{adapters: mean-own-n4-s0, prompts: reversed, {}}}]\n"
 CASES = [
     # annotation files
     ("a missing row", lines(IDENTITY, lambda rows: rows[:3] + rows[4:]), f"{PARTITION}, row 4: 000004.jpg has no row in {IDENTITY}"),
@@ -137,6 +138,17 @@ CASES = [
     ("an adapter twice", profile("grid: [{merge: mean, n_max: 4}, {merge: mean, n_max: 4}]"), "mine.yaml: grid: mean-own-n4-s0 stands there twice"),
     ("a cell twice", profile(ONE + "cells: [{adapters: mean-own-n4-s0, n_refs: 4}]"), "mine.yaml: cells: mean-own-n4-s0/n4 stands there twice"),
     ("an unknown adapter", profile(ONE + "cells: [{adapters: mean-own-n4-s1, n_refs: 4}]"), "mine.yaml: cells[0]: unknown adapter 'mean-own-n4-s1'; did you mean mean-own-n4-s0?"),
+    ("a main adapter without its floor", profile(GRID.format(", lams: [0.5, 1]")), "mine.yaml: grid: mean-own-n4-s0 is the main adapter: 0 (the floor) and 1 (as trained) were expected among its lams, got [0.5, 1.0]"),
+    ("a main adapter that is not judged as trained", profile(GRID.format(", lams: [0, 0.5]")), "mine.yaml: grid: mean-own-n4-s0 is the main adapter: 0 (the floor) and 1 (as trained) were expected among its lams, got [0.0, 0.5]"),
+    ("reversed prompts with nothing beside them", profile(ONE + REVERSED.format("n_refs: 2")), "mine.yaml: cells: mean-own-n4-s0/n2-reversed: what it is held against, mean-own-n4-s0/n2, was expected among the cells too"),
+    ("reversed prompts with another w beside them", profile(ONE + REVERSED.format("n_refs: 4, guidance: 5")), "n4-reversed-w5: what it is held against, mean-own-n4-s0/n4-w5, was expected"),
+    ("reversed prompts without λ = 1", profile(ONE + REVERSED.format("n_refs: 4, lams: [0.5]")), "mine.yaml: cells: mean-own-n4-s0/n4-reversed: 1 was expected among the lams of mean-own-n4-s0/n4-reversed, got [0.5]"),
+    ("reversed prompts, the usual ones without λ = 1", profile("grid: [{merge: mean, n_max: 4}, {merge: sum, n_max: 4, lams: [0.5]}]\n" + REVERSED.replace("mean", "sum").format("n_refs: 4")), "mine.yaml: cells: sum-own-n4-s0/n4-reversed: 1 was expected among the lams of sum-own-n4-s0/n4, got [0.5]"),
+    ("occluded photographs", profile(ONE + "cells: [{adapters: mean-own-n4-s0, n_refs: 4, prompts: occluded50}]\nnotebooks: {01_prepare_data: {draw: false}}"), "mine.yaml: cells: mean-own-n4-s0/n4-occluded50: only drawn faces can be occluded; own, other or reversed was expected where 01_prepare_data has `draw: false`"),
+    ("prompts set aside by hand", profile("notebooks: {01_prepare_data: {max_refs: 8}}"), "mine.yaml: 01_prepare_data: max_refs would have no effect here: it comes from n_refs of grid and cells"),
+    ("other people for the ceilings", profile("notebooks: {07_measure_ceilings: {people: 8}}"), "mine.yaml: 07_measure_ceilings: people would have no effect here: it comes from 05_generate"),
+    ("a merge outside the grid", profile("notebooks: {04_train_adapter: {merge: sum}}"), "mine.yaml: 04_train_adapter: merge would have no effect here: it comes from grid"),
+    ("a profile of another name", profile("notebooks: {08_compare_slots: {profile: full}}"), "mine.yaml: 08_compare_slots: profile would have no effect here: it comes from the name of the profile"),
     ("an unknown merge", profile("grid: [{merge: median, n_max: 4}]"), "mine.yaml: grid[0]: merge: expected one of mean, concat"),
     ("no merge", profile("grid: [{n_max: 4}]"), "mine.yaml: grid[0]: merge is missing"),
     ("a negative seed", profile(GRID.format(", seed: -1")), "mine.yaml: grid[0]: seed: expected a whole number from 0 to 2147483647, got -1"),
@@ -211,6 +223,7 @@ CASES = [
     ("an empty index", a_gallery(lambda folder: (folder / "index.csv").write_text("")), "n2: the gallery is damaged (No columns to parse from file); run notebooks/05_generate.ipynb again"),
     ("a lost picture", a_gallery(lambda folder: first_picture(folder).unlink()), ".png: no such picture"),
     ("a spoilt picture", a_gallery(lambda folder: first_picture(folder).write_bytes(b"PNG")), ".png: not a readable picture ("),
+    ("no rows of a gallery", calls(galleries.read_pictures, "results/mini/samples/a/n2", pd.DataFrame(columns=["person", "sample", "lam"])), "results/mini/samples/a/n2: no picture is meant; people, samples and λ of its index.csv were expected"),
     ("no judges", calls(judges.load_judges, "nowhere"), "nowhere/identity_judge: no judge here; notebooks/02_train_base.ipynb trains one"),
     ("an unknown judge", judged_by("identity: a.onnx\nfeatures: inception\nfaces: b\n"), "judges.yaml: faces is no key; expected some of "),
     ("a judge too few", judged_by("identity: a.onnx\n"), "judges.yaml: features is missing"),

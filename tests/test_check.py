@@ -17,7 +17,7 @@ GRID = """
 grid: [{merge: mean, n_max: 2, n_refs: [1, 2], random_n: true}]
 lams: [0.0, 1.0]
 notebooks:
-  01_prepare_data: {draw: false, people: 0, max_refs: 2}
+  01_prepare_data: {draw: false, people: 0}
   05_generate: {people: 2, samples: 1}
 """
 
@@ -170,6 +170,12 @@ def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
     assert "docs/real_model.md says where" in lines["identity judge"]
     assert "to fetch it: python -c" in lines["features judge"] and "inception_file()" in lines["features judge"]
     assert lines["text judge"].endswith("import *; local_folder('some/clip')\"")
+
+
+def test_people_are_counted_who_will_take_part(profile):
+    said = found(profile(**{"01_prepare_data": {"people": 6}}))["data"].text
+    assert said == ("72 pictures: 4 train people with 3 or more, 1 val people with 3 or more, "
+                    "1 test people with 4 or more; 36 pictures are taken")
 
 
 def test_people_who_are_not_there_are_counted(profile, tmp_path, monkeypatch):

@@ -90,13 +90,15 @@ def test_how_much_an_order_changes(judge, tmp_path):
     sets = pd.DataFrame({"person": [1, 1, 2, 2], "sample": [0, 1, 0, 1], "target": [0, 1, 2, 3], "prompts": [(4,)] * 4,
                          "held_out": [(5,)] * 4})
     files = pd.Series([f"{i}.jpg" for i in range(6)])
-    for name, pictures in (("n1", drawn), ("n1-reversed", np.concatenate([drawn[:3], drawn[:1]]))):
+    turned = np.concatenate([drawn[:3], drawn[:1]])
+    for name, pictures in {"n1": drawn, "n1-w5": drawn, "n1-reversed": turned, "n1-reversed-w5": turned}.items():
         for lam in (0.0, 1.0):
             shown = pictures if lam else drawn
             galleries.write_pictures(tmp_path / name, sets.assign(lam=lam), shown)
         galleries.write_index(tmp_path / name, sets, [0.0, 1.0], files)
     a, b = judge.look(drawn[[3, 0]]).identity
-    assert evaluation.order_change(judge, tmp_path / "n1-reversed") == pytest.approx((1 - a @ b) / 4, abs=1e-5)
+    for name in ("n1-reversed", "n1-reversed-w5"):
+        assert evaluation.order_change(judge, tmp_path / name) == pytest.approx((1 - a @ b) / 4, abs=1e-5)
     assert evaluation.order_change(judge, tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
     galleries.write_index(tmp_path / "n1", sets.assign(target=[1, 0, 2, 3]), [0.0, 1.0], files)
     with pytest.raises(ValueError, match="n1-reversed: other samples than in n1"):

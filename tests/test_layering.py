@@ -12,7 +12,7 @@ from ipa_lib.paths import ROOT
 LIB = ROOT / "ipa_lib"
 ORDER = """
     paths config
-    mini_celeba captions celeba descriptions folders hub_data near_duplicates data identity_sets galleries
+    celeba mini_celeba captions descriptions folders hub_data near_duplicates data identity_sets galleries
     backbone features
     merge projection attention adapter attention_maps exchange
     training mini_base sampling
@@ -21,7 +21,7 @@ ORDER = """
     findings explorer panels widgets
 """.split()
 WITHOUT_TORCH = """
-    paths config mini_celeba captions celeba descriptions folders hub_data near_duplicates data galleries intervals
+    paths config celeba mini_celeba captions descriptions folders hub_data near_duplicates data galleries intervals
     runs variants ablations plots pictures report findings
 """.split()
 WAYS = """

@@ -197,7 +197,9 @@ def test_only_bad_pictures_are_named():
 
 
 def test_every_part_learns_something_in_a_few_steps():
-    pictures = np.stack([np.asarray(mini_celeba.draw_picture(0, 1 + i // 6, i % 6)) for i in range(24)])
+    keys = [(0, 1 + i // 6, i % 6) for i in range(24)]  # seed, person, picture
+    factors = [(mini_celeba.identity_factors(*key[:2]), mini_celeba.nuisance_factors(*key)) for key in keys]
+    pictures = np.stack([np.asarray(mini_celeba.render(*both)) for both in factors])
     rows = list(np.arange(24).reshape(4, 6))
     torch.manual_seed(0)
     judge, vae = mini_base.new_judge((16, 16), (1, 1), 16), mini_base.new_vae()

@@ -16,7 +16,6 @@ from ipa_lib.mini_celeba import (
     ATTRIBUTES,
     Identity,
     attributes,
-    draw_picture,
     identity_factors,
     nuisance_factors,
     occluder,
@@ -40,6 +39,10 @@ FRONTAL = replace(
     smiling=False, smile=0.0, mouth_open=False, gap=0.0, blink=False, light=(0.0, 0.0), warmth=0.0,
     brightness=1.0, background=((90, 120, 90),) * 4, necktie=False, necklace=False,
 )  # fmt: skip
+
+
+def draw_picture(seed, person, picture, size=64):
+    return render(identity_factors(seed, person), nuisance_factors(seed, person, picture), size)
 
 
 @pytest.fixture(scope="module")

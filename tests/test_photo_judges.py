@@ -414,10 +414,16 @@ def test_a_faulty_file_is_told_in_one_line(text, line, tmp_path):
 def test_what_a_file_names_has_to_be_there(folder):
     with pytest.raises(FileNotFoundError, match="none.json: no such file; a YAML file that names judges"):
         judges.load_judges(folder / "none.json")
-    faults = {"networks.py:none": "no attribute 'none'", "none.py:a": "No such file", "no_module:a": "No module"}
+    (folder / "cut.py").write_text("def judge(\n")
+    (folder / "unnamed.py").write_text("judge = nothing\n")
+    (folder / "failing.py").write_text("class Judge:\n    def __init__(self):\n        raise KeyError('two\\nlines')\n")
+    faults = {"networks.py:none": "no attribute 'none'", "none.py:a": "No such file", "no_module:a": "No module",
+              "cut.py:judge": r"SyntaxError: '\(' was never closed \(cut.py, line 1\)",
+              "unnamed.py:judge": "NameError: name 'nothing' is not", "failing.py:Judge": "KeyError: "}
     for name, why in faults.items():
-        with pytest.raises(ValueError, match=f"judges.yaml: {name}: a function that can be imported .*{why}"):
+        with pytest.raises(ValueError, match=f"judges.yaml: {name}: a function that can be imported .*{why}") as caught:
             judges.load_judges(write_spec(folder, identity=name, features="networks.py:shrunk"))
+        assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="judges.yaml: features: \"inception\" or a callable, .* got 'vgg'"):
         judges.load_judges(write_spec(folder, identity="networks.py:means", features="vgg"))
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from ipa_lib.paths import ROOT
+from ipa_lib.paths import PUBLISHED, ROOT
 
 PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake",
@@ -200,6 +200,16 @@ def test_snakemake_recovers_from_a_kill(repository):
     assert (repository / "log").read_text().splitlines() == ["--unlock all", ordinary, ordinary]
 
 
+def test_without_flock_a_lock_of_snakemake_stays(repository):
+    """It may be that of a run that is going on."""
+    (repository / "bin" / "flock").unlink()
+    stand_in(repository, "snakemake", LOG)
+    (repository / ".snakemake" / "locks").mkdir(parents=True)
+    (repository / ".snakemake" / "locks" / "0.input.lock").touch()
+    assert run(repository, "scripts/snakemake.sh", "all", CORES="2").returncode == 0
+    assert (repository / "log").read_text().splitlines() == ["--cores 2 --rerun-incomplete --keep-going all"]
+
+
 def test_a_second_run_at_the_same_time_is_refused(repository):
     stand_in(repository, "snakemake", "echo started; sleep 60")
     how = {"cwd": repository, "env": {"PATH": str(repository / "bin")}, "stdout": subprocess.PIPE}
@@ -318,6 +328,22 @@ def test_of_drawn_faces_the_grid_is_not_that_of_the_paper(repository):
     assert (repository / "paper/figures/real_grid.pdf").read_text() == "photographs"
 
 
+def test_of_another_profile_no_picture_is_that_of_the_readme(repository):
+    stand_in(repository, "python", f"echo results/mine/paper/main.pdf\n{LOG}")
+    write_tables(repository / "results/mine", "own", (*TABLES, *(f"{n:02d}_x.ipynb" for n in (1, *range(8, 15)))))
+    write_tables(repository / "results/mine/paper", "own", ("main.pdf",))
+    result = run(repository, "scripts/publish.sh", "mine")
+    assert result.returncode == 0, result.stderr
+    assert (repository / "results/published/mine/13_x.ipynb").is_file()
+    assert "sample_grid.png" not in (repository / "log").read_text()
+
+
+def test_what_the_paper_is_made_of_is_published():
+    asked = re.search(r"^files=\((.*)\)$", (ROOT / "scripts/paper.sh").read_text(), re.MULTILINE)[1].split()
+    assert asked == list(TABLES)
+    assert not [name for name in asked if not (ROOT / "results/published" / PUBLISHED / name).is_file()]
+
+
 # --- make ---
 
 
@@ -335,13 +361,15 @@ def test_ci_runs_the_tests_as_the_readme_does():
 
 
 def test_clean_removes_what_was_made_and_nothing_else(repository):
-    made = ["results/mini/table.csv", "data/mini/a.jpg", "paper/main.aux", ".run/lock"]
+    made = ["results/mini/table.csv", "paper/main.aux", "paper/figures/generated_grid.pdf", ".run/lock"]
+    made += [f"data/{name}/mini_celeba.json" for name in ("mini", "a name")]
     kept = ["models/mini/unet.bin", "data/celeba/a.jpg", "paper/main.pdf", "paper/figures/a.pdf", ".venv/bin/python"]
     for name in made + kept:
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).touch()
     subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
-    subprocess.run(["make", "clean"], cwd=repository, check=True)
+    for _ in range(2):  # the second time there is nothing to remove
+        subprocess.run(["make", "clean"], cwd=repository, check=True)
     assert not [name for name in made if (repository / name).exists()]
     assert all((repository / name).exists() for name in kept)
 
