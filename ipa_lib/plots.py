@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
@@ -24,9 +23,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import ablations, variants
+from . import ablations, runs, variants
 from .ablations import SCALES
-from .paths import ROOT, atomic
+from .paths import atomic
 from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, usual
 
 CM = 1 / 2.54  # inches in a centimetre
@@ -88,18 +87,13 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def save(fig: Figure, path: str | Path, notebook: str = "", commit: str | None = None) -> Path:
     """Write a vector PDF without dates: the same figure gives the same bytes. `commit` defaults to git's."""
-    subject = f"notebook={notebook} commit={_commit() if commit is None else commit}"
+    commit = (runs.commit()["commit"] or "unknown")[:7] if commit is None else commit
+    subject = f"notebook={notebook} commit={commit}"
     metadata = {"Title": Path(path).stem, "Subject": subject, "CreationDate": None}
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in matplotlib's own fonts
     with plt.rc_context(RC), atomic(path) as temporary:
         fig.savefig(temporary, format="pdf", dpi=DPI, metadata=metadata)
     return Path(path)
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
 
 
 # ---- figures over lam --------------------------------------------------------------------------------------

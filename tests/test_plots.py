@@ -335,3 +335,9 @@ def test_drawing_leaves_the_callers_settings_alone(table):
     before = dict(plt.rcParams)
     plots.text_vs_lam(table)
     assert dict(plt.rcParams) == before
+def test_without_git_a_figure_is_saved_of_an_unknown_commit(tmp_path, monkeypatch, table):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    saved = plots.save(plots.is_vs_lam(table), tmp_path / "is_vs_lam.pdf", "08_ablate_lambda")
+    assert b"commit=unknown" in saved.read_bytes()
+
+
