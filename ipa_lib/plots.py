@@ -197,15 +197,16 @@ def _aside(places: Sequence[float], count: int) -> np.ndarray:
 
 @styled
 def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> Figure:
-    """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one).
+    """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one), which several
+    panels name.
 
     Without floors and ceilings, at whose scale the differences could not be seen: `identity_vs_lam` has these.
     """
     lams = list(dict.fromkeys(lams))
-    fig, axes = _panels(len(lams), height=4.7, sharey=True)
+    fig, axes = _panels(len(lams), height=5.5, sharey=True)
     for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
         _over_n(ax, table, "identity", lam)
-        ax.set_title(rf"$\lambda = {tex_number(lam)}$")
+        ax.set_title(rf"$\lambda = {tex_number(lam)}$" if len(lams) > 1 else "")
         ax.label_outer()
     return _with_legend(fig, columns=3)
 
@@ -213,12 +214,12 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
 @styled
 def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
     """KID and FID over the number of prompts at one λ."""
-    fig, axes = _panels(2, height=5.2)
+    fig, axes = _panels(2, height=5.8)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_n(ax, table, metric, lam)
         _references(ax, table, metric, ("real", "reconstruction"))
         ax.set_title(_judged(table, metric))
-    return _with_legend(fig, columns=3)
+    return _with_legend(fig, columns=2)
 
 
 def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
@@ -311,14 +312,14 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if not panels:
         return _nothing()
     both = len(panels) > 1
-    fig, axes = _panels(len(panels), height=5.0 if both else 5.6, width=WIDTH if both else HALF)
+    fig, axes = _panels(len(panels), height=6.5 if both else 5.6, width=WIDTH if both else HALF)
     for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
         draw(ax, frame if draw is _occlusion_over_n else merges)
     return _with_legend(fig, columns=3 if both else 1)
 
 
 def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
-    step = 0.03 * frame["n_refs"].max()
+    step = 0.045 * frame["n_refs"].max()
     for (share, rows), style, shift in zip(frame.groupby("share"), STYLES, (-step, 0, step)):  # noqa: B905
         mean = _as_value(rows, "identity").set_index("n_refs")
         at = mean.index.to_numpy() + shift
@@ -328,6 +329,7 @@ def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
     ax.margins(x=0.12)
     _label(ax, "число подсказок $N$", LABELS["identity"])
 
+    ax.set_title("основной адаптер")
 
 def _occlusion_of_merges(ax: Axes, merges: pd.DataFrame) -> None:
     n, names = merges["n_refs"].iloc[0], list(dict.fromkeys(merges["merge"]))
@@ -337,9 +339,7 @@ def _occlusion_of_merges(ax: Axes, merges: pd.DataFrame) -> None:
         _points(ax, at, mean, [color(n)] * len(mean), style["marker"], lying=True)
         ax.plot([], [], color="0.45", label=f"закрыто {share} % подсказок", **style)
     _label(ax, LABELS["identity"], "")
-    ax.set_yticks(range(len(names)), [MERGE_NAMES.get(name, name) for name in names])
-    ax.invert_yaxis()  # the first on top
-    ax.grid(False, axis="y")
+    _rows_named(ax, [MERGE_NAMES.get(name, name) for name in names])
     ax.set_title(f"агрегирующие функции при $N = {n}$")
 
 
@@ -453,20 +453,21 @@ def _copying_at(ax: Axes, rows: pd.DataFrame) -> None:
 
 @styled
 def fid_vs_count(counts: pd.DataFrame) -> Figure:
-    """FID and KID over the number of samples, the whole set a larger marker; counts: columns metric (fid, kid), count,
+    """KID and FID over the number of pictures, the whole set a larger marker; counts: columns metric (fid, kid), count,
     value, low, high."""
     fig, axes = _panels(2, height=4.8)
-    for ax, metric in zip(axes, ("fid", "kid"), strict=True):
+    for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         rows = _rows(counts, metric).sort_values("count")
-        ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть образцов", **STYLES[0])
+        ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть изображений", **STYLES[0])
         ax.fill_between(rows["count"], rows["low"], rows["high"], color="0.45", alpha=0.2, linewidth=0)
         whole = rows.iloc[-1]
         ax.plot(whole["count"], whole["value"], color="0.1", marker="*", markersize=9, linestyle="none",
-                label="все образцы")  # fmt: skip
+                label="все изображения")  # fmt: skip
         ax.set_xscale("log")
-        ax.set_xticks([*rows["count"][rows["count"] <= whole["count"] / 1.5], whole["count"]])  # none beside the last
         ax.minorticks_off()
-        _label(ax, "число образцов", LABELS[metric])
+        _label(ax, "число изображений", LABELS[metric])
+        near = rows["count"].between(whole["count"] / 1.25, whole["count"], inclusive="left")  # no room for its name
+        ax.set_xticks(rows["count"], rows["count"].astype(int).astype(str).mask(near, ""), fontsize=7)
     return _with_legend(fig, columns=2)
 
 
@@ -510,18 +511,18 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
     named = [name for name in logs if name in chosen or len(logs) <= LEGIBLE]
     others = {_unseeded(name): name for name in reversed(logs) if _unseeded(name) not in map(_unseeded, named)}
     fig, axes = _panels(2, height=4.8)
-    tones = sns.color_palette("cividis", len(named))
+    tones = sns.color_palette("cividis", len(named) + 2)  # the last two are as pale as the others
     for name, tone, style in zip(named, tones, cycle(STYLES)):  # noqa: B905 styles repeat
         label = f"основной адаптер, запуск {_seed(name)}" if name in main else name
         _training_curve(axes, logs[name], window, color=tone, label=label, **style)
     for name in others.values():
-        _training_curve(axes, logs[name], window, color="0.75", label="другие адаптеры", linewidth=0.7, zorder=1)
+        _training_curve(axes, logs[name], window, color="0.8", label="другие адаптеры", linewidth=0.7, zorder=1)
     axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
     axes[1].set_title("проверочные люди")
     for ax in axes:
         _label(ax, "шаг обучения", "функция потерь (4)")
     axes[1].set_ylabel("")
-    return _with_legend(fig, columns=2)
+    return _with_legend(fig, columns=3)
 
 
 def _unseeded(name: str) -> str:
@@ -553,12 +554,12 @@ def color(n_refs: float) -> tuple[float, float, float]:
 
 def variant_name(v: Variant) -> str:
     """What a legend calls an adapter: its label and the n it was trained for."""
-    sign = r"\leq" if v.random_n else "="
 def style(n_refs: float) -> dict:
     """Line style and marker of N, where they tell nothing else."""
     return N_STYLES.get(int(n_refs), STYLES[0])
 
 
+    sign = r"\leq" if v.random_n else "="
     return rf"{v.label}, обучен на $n {sign} {v.n_max}$"
 
 

@@ -122,7 +122,7 @@ def test_over_n_has_a_panel_for_each_lam_once(table):
     fig = plots.identity_vs_n_refs(table, (1.0, 1.0))
     rows = of_main(table, "identity", lam=1)
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), rows.sort_values("n_refs")["value"])
-    assert len(fig.axes) == 1
+    assert len(fig.axes) == 1 and fig.axes[0].get_title() == ""  # the caption says it
 
 
 def test_seeds_are_dots_and_their_mean_is_the_line():
@@ -245,7 +245,10 @@ def test_occlusion_has_a_line_a_share_and_a_row_a_merge(full):
     np.testing.assert_allclose(found, worst["identity"])
     names = [text.get_text() for text in of_merges.get_yticklabels()]
     assert names == ["среднее", "конкатенация", "веса по номеру", "веса по содержанию", "сумма"]
-    assert of_merges.get_title().endswith("$N = 4$")
+    assert (over_n.get_title(), of_merges.get_title()) == ("основной адаптер", "агрегирующие функции при $N = 4$")
+    places = [line.get_ydata()[0] for line in of_merges.lines if len(line.get_xdata()) == 1]
+    low, high = sorted(of_merges.get_ylim())
+    assert low + 0.3 < min(places) and max(places) < high - 0.1
 
 
 def test_occlusion_of_one_merge_is_one_panel(full):
@@ -270,9 +273,6 @@ def test_the_tradeoff_is_a_curve_over_lam_for_each_n_with_its_ends_named(full):
     assert (ceiling.get_xdata()[0], ceiling.get_ydata()[0]) == pytest.approx((0.71, 97))
 
 
-def test_a_ceiling_out_of_reach_is_left_out(table, scores):
-    weak = table.assign(value=np.where(table["adapter"].isin(plots.REFERENCES), table["value"], table["value"] / 10))
-    assert "автокодировщик" in labels(plots.tradeoff(table, scores))
 @pytest.mark.parametrize("fall", [1, -1])
 def test_lam_stands_off_its_curve(fall):
     """A curve that goes right, turns and comes back, up or down."""
@@ -289,6 +289,9 @@ def test_lam_stands_off_its_curve(fall):
     assert [note.get_text() for note in ax.texts] == [r"$\lambda = 0$", "0,25", "0,5", "0,75", r"$\lambda = 1$"]
 
 
+def test_a_ceiling_out_of_reach_is_left_out(table, scores):
+    weak = table.assign(value=np.where(table["adapter"].isin(plots.REFERENCES), table["value"], table["value"] / 10))
+    assert "автокодировщик" in labels(plots.tradeoff(table, scores))
     assert labels(plots.tradeoff(weak, scores)) == ["$N = 1$", "$N = 2$", "$N = 4$"]
 
 
@@ -316,15 +319,16 @@ def test_copying_stands_beside_identity_for_both_targets(full):
         assert ax.get_title() == f"$N = {n}$"
 
 
-def test_fid_over_the_number_of_samples_marks_the_whole_set():
+def test_fid_over_the_number_of_pictures_marks_the_whole_set():
     counts = pd.DataFrame([{"metric": metric, "count": count, "value": 10 + 100 / count, "low": 9, "high": 30}
-                           for metric in ("fid", "kid") for count in (390, 25, 300, 100)])  # fmt: skip
-    fig = plots.fid_vs_count(counts)
+                           for metric in ("fid", "kid") for count in (390, 25, 350, 300, 100)])  # fmt: skip
+    fig, counts_shown = plots.fid_vs_count(counts), [25, 100, 300, 350, 390]
     for ax in fig.axes:
-        np.testing.assert_array_equal(plotted(ax, "случайная часть образцов").get_xdata(), [25, 100, 300, 390])
-        assert plotted(ax, "все образцы").get_xdata()[0] == 390 and ax.get_xscale() == "log"
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "390"]  # 300 too near
-    assert [ax.get_ylabel() for ax in fig.axes] == ["FID", "KID"] and within(fig)
+        np.testing.assert_array_equal(plotted(ax, "случайная часть изображений").get_xdata(), counts_shown)
+        assert plotted(ax, "все изображения").get_xdata()[0] == 390 and ax.get_xscale() == "log"
+        np.testing.assert_array_equal(ax.get_xticks(), counts_shown)
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "300", "", "390"]  # 350 too near
+    assert [ax.get_ylabel() for ax in fig.axes] == ["KID", "FID"] and within(fig)
 
 
 # ---- training ----------------------------------------------------------------------------------------------
