@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import cycle
 from pathlib import Path
 
@@ -22,7 +22,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from . import ablations, runs, variants
 from .ablations import SCALES
@@ -44,12 +46,12 @@ RC = {
     "ytick.labelsize": 7.5,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
     "legend.handlelength": 3.0,  # a dashed line shows that it is
     "legend.handletextpad": 0.5,
     "legend.columnspacing": 1.2,
-    "mathtext.fontset": "cm",
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "mathtext.fontset": "dejavusans",
     "pdf.fonttype": 42,
     "pdf.compression": 9,
 }
@@ -62,13 +64,13 @@ STYLES = (
     {"linestyle": "-.", "marker": "D"},
     {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "v"},
 )
+N_STYLES = dict(zip(N_ORDER, cycle(STYLES)))  # noqa: B905 styles repeat
 DASHES = {"real": (0, (6, 2)), "reconstruction": (0, (3, 2)), "other": (0, (1, 1.5))}  # of `REFERENCES`
 CEILINGS = {"real": "*", "reconstruction": "P"}  # markers
-N_STYLES = dict(zip(N_ORDER, cycle(STYLES)))  # noqa: B905 styles repeat
 REACH = 5  # times the span of the curves
 LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
-    "identity": "сходство личности",
+    "identity": "сходство\nличности",
     "copying": "сходство с ближайшей подсказкой",
     "text": "соответствие\nтексту, %",
     "fid": "FID",
@@ -170,8 +172,6 @@ def _over_lam(ax: Axes, table: pd.DataFrame, metric: str, abreast: bool = True) 
     _label(ax, r"вес изображений $\lambda$", axis_name(table, metric))
 
 
-# ---- figures over N ----------------------------------------------------------------------------------------
-
 def _series_over_lam(table: pd.DataFrame, metric: str) -> Iterator[tuple[float, str, dict, pd.DataFrame]]:
     """N, name, style and rows of main for each N; in a small grid also of the other variant, and styles tell the two
     apart."""
@@ -193,6 +193,8 @@ def _aside(places: Sequence[float], count: int) -> np.ndarray:
     room = 0.5 * min(np.diff(places), default=1.0)
     return room * (np.arange(count) - (count - 1) / 2) / count
 
+
+# ---- figures over N ----------------------------------------------------------------------------------------
 
 
 @styled
@@ -234,7 +236,7 @@ def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
         _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
         _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"])
     ax.set_xticks(sorted(pd.concat([cell["n_refs"] for _, cell in drawn]).unique()))
-    ax.margins(x=0.12)
+    ax.margins(x=0.12, y=0.1)
     _label(ax, "число подсказок $N$", axis_name(table, metric))
 
 
@@ -327,9 +329,9 @@ def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
         _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
     ax.set_xticks(sorted(frame["n_refs"].unique()))
     ax.margins(x=0.12)
+    ax.set_title("основной адаптер")
     _label(ax, "число подсказок $N$", LABELS["identity"])
 
-    ax.set_title("основной адаптер")
 
 def _occlusion_of_merges(ax: Axes, merges: pd.DataFrame) -> None:
     n, names = merges["n_refs"].iloc[0], list(dict.fromkeys(merges["merge"]))
@@ -409,17 +411,17 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if frame.empty:
         return _nothing()
     metrics = _measured(table, "identity", "kid", "text")
-    fig, axes = _panels(len(metrics), height=5.4)
-    n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
+    fig, axes = _panels(len(metrics), height=5.8)
+    n, lams, ws = frame["n_refs"].iloc[0], sorted(frame["lam"].unique()), sorted(frame["guidance"].unique())
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
     for ax, metric in zip(axes, metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for (lam, rows), tone, style in zip(mean.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
             ax.plot(rows["guidance"], rows["value"], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
             ax.fill_between(rows["guidance"], rows["low"], rows["high"], color=tone, alpha=0.15, linewidth=0)
-        ax.set_xticks(sorted(frame["guidance"].unique()))
         ax.set_title(_judged(table, metric).replace(", ", ",\n"))
         _label(ax, "коэффициент усиления $w$", axis_name(table, metric))
+        ax.set_xticks(ws, [number(w) for w in ws])
     return _with_legend(fig, columns=5)
 
 
@@ -520,7 +522,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
     axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
     axes[1].set_title("проверочные люди")
     for ax in axes:
-        _label(ax, "шаг обучения", "функция потерь (4)")
+        _label(ax, "шаг обучения", "функция\nпотерь (4)")
     axes[1].set_ylabel("")
     return _with_legend(fig, columns=3)
 
@@ -552,13 +554,13 @@ def color(n_refs: float) -> tuple[float, float, float]:
     return N_COLORS.get(int(n_refs), (0.3, 0.3, 0.3))
 
 
-def variant_name(v: Variant) -> str:
-    """What a legend calls an adapter: its label and the n it was trained for."""
 def style(n_refs: float) -> dict:
     """Line style and marker of N, where they tell nothing else."""
     return N_STYLES.get(int(n_refs), STYLES[0])
 
 
+def variant_name(v: Variant) -> str:
+    """What a legend calls an adapter: its label and the n it was trained for."""
     sign = r"\leq" if v.random_n else "="
     return rf"{v.label}, обучен на $n {sign} {v.n_max}$"
 
@@ -610,9 +612,19 @@ def _panels(columns: int, height: float, width: float = WIDTH, sharey: bool = Fa
 
 
 def _label(ax: Axes, x: str, y: str) -> None:
-    ax.set(xlabel=x, ylabel=y)
-    ax.xaxis.set_major_formatter(lambda value, _: number(value))
-    ax.yaxis.set_major_formatter(lambda value, _: number(value))
+    """Names of both axes, that below in one line; numbers at their ticks, three or more beside a linear axis."""
+    ax.set(xlabel=x.replace("\n", " "), ylabel=y)
+    for axis in (ax.xaxis, ax.yaxis):
+        linear = axis.get_scale() == "linear"
+        axis.set_major_formatter(partial(_tick, axis) if linear else lambda value, _: number(value))
+    if ax.get_yscale() == "linear":
+        ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 4, 5, 10], min_n_ticks=3))
+
+
+def _tick(axis: Axis, value: float, _: int) -> str:
+    """The number at a tick, with as many decimals as any tick of its axis needs."""
+    decimals = max(len(f"{tick:.6f}".rstrip("0").partition(".")[2]) for tick in axis.get_majorticklocs())
+    return number(round(value, decimals) + 0.0, f".{decimals}f")  # + 0.0: of -0.0, 0.0
 
 
 def number(value: float, spec: str = ".6g") -> str:

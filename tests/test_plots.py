@@ -303,6 +303,7 @@ def test_guidance_is_a_line_a_lam(full):
         line = plotted(ax, r"$\lambda = 0{,}5$")
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 5, 7.5])
         np.testing.assert_allclose(line.get_ydata(), rows[metric] * scale)
+    assert [tick.get_text() for tick in identity.get_xticklabels()] == ["1", "2", "3", "5", "7,5"]
     assert len(identity.lines) == 3 and identity.get_title().startswith("судья личности,")
 
 
@@ -352,6 +353,44 @@ def test_training_curves_take_logs_with_few_validation_losses():
     assert [len(line.get_xdata()) for line in val.lines] == [3, 0]
 
 
+# ---- axes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [
+    (0.53, 0.63, ["0,54", "0,56", "0,58", "0,60", "0,62"]), (-1.2, 1.2, ["−1", "0", "1"]),
+    (-0.3, 0.3, ["−0,2", "0,0", "0,2"]), (87, 99.5, ["88", "92", "96"])])  # fmt: skip
+def test_ticks_of_an_axis_have_equally_many_decimals_and_are_three_or_more(low, high, expected):
+    with plt.rc_context(plots.RC):
+        fig, ax = plots._panels(1, height=4.5, width=plots.HALF)
+        ax.set_ylim(low, high)
+        plots._label(ax, "сходство\nличности", "сходство\nличности")
+        fig.draw_without_rendering()
+    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert shown == expected
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("сходство личности", "сходство\nличности")
+
+
+def test_ticks_of_a_logarithmic_axis_are_numbers_each_by_itself():
+    ax = plots.loss_curve(pd.DataFrame({"step": [0, 1], "loss": [1.0, 0.01]}), "").axes[0]
+    assert [ax.yaxis.get_major_formatter()(value) for value in (1, 0.1, 0.01)] == ["1", "0,1", "0,01"]
+
+
+@pytest.mark.parametrize("stem", FROM_TABLE)
+def test_what_stands_beside_an_axis_is_no_longer_than_the_axis(stem, full):
+    fig = getattr(plots, stem)(full[0])
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        assert ax.yaxis.label.get_window_extent().height <= ax.get_window_extent().height
+
+
+@pytest.mark.parametrize("stem", ["fid_vs_lam", "fid_vs_n_refs"])
+def test_no_reference_lies_on_the_frame(stem, full):
+    for ax in getattr(plots, stem)(full[0]).axes:
+        low, high = ax.get_ylim()
+        levels = [plotted(ax, label).get_ydata()[0] for label in ("реальные изображения", "автокодировщик")]
+        assert all(0.05 < (level - low) / (high - low) < 0.95 for level in levels)
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -376,13 +415,13 @@ def test_a_saved_figure_is_the_same_bytes_twice_undated_and_traceable(tmp_path, 
     assert b"/Type3" not in content and b"/FontFile2" in content  # TrueType, embedded
 
 
-def test_drawing_leaves_the_callers_settings_alone(table):
-    before = dict(plt.rcParams)
-    plots.text_vs_lam(table)
-    assert dict(plt.rcParams) == before
 def test_without_git_a_figure_is_saved_of_an_unknown_commit(tmp_path, monkeypatch, table):
     monkeypatch.setenv("PATH", str(tmp_path))
     saved = plots.save(plots.is_vs_lam(table), tmp_path / "is_vs_lam.pdf", "08_ablate_lambda")
     assert b"commit=unknown" in saved.read_bytes()
 
 
+def test_drawing_leaves_the_callers_settings_alone(table):
+    before = dict(plt.rcParams)
+    plots.text_vs_lam(table)
+    assert dict(plt.rcParams) == before
