@@ -15,7 +15,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
+from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -44,7 +46,7 @@ def sample_grid(
     _same("samples", _stacked("samples", samples, 5)[:2], (people, len(lams)))
     grid = Grid(columns=n + 1 + len(lams), rows=people, gaps={n: 0.3, n + 1: 0.3}, size=size)
     grid.shade(0, n)
-    grid.head(0, n, "подсказки" if n > 1 else "подсказка")
+    grid.head(0, n, _prompts(n))
     grid.head(n, n + 1, "цель $x_0$")
     for column, lam in enumerate(lams, start=n + 1):
         grid.head(column, column + 1, rf"$\lambda = {tex_number(lam)}$")
@@ -83,29 +85,28 @@ def worst_cases(
 def failure_cases(
     cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.15
 ) -> Figure:
-    """A column a case of `worst_cases`: sample with its score, target x_0, the N prompts on grey.
+    """A row a case of `worst_cases`: its score | sample | target x_0 | the N prompts on grey.
 
-    cases: K rows with identity, n_refs, lam; prompts [K, N, H, W, 3], truths and samples [K, H, W, 3] uint8.
+    cases: K rows with identity; prompts [K, N, H, W, 3], truths and samples [K, H, W, 3] uint8.
     """
     count, n = _stacked("prompts", prompts, 5)[:2]
     _same("cases", (len(cases),), (count,))
     _same("truths", _stacked("truths", truths, 4)[:1], (count,))
     _same("samples", _stacked("samples", samples, 4)[:1], (count,))
-    gaps = {0: 0.25, 1: 0.5, 2: 0.3}  # the first row's name is longer than the row is high
-    grid = Grid(columns=count, rows=n + 2, row_gaps=gaps, size=size, margin=0.55, title=_rule(cases))
-    grid.shade_rows(2, n + 2)
-    for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, "подсказки")):
-        grid.side(start, stop, name)
-    for column, score in enumerate(cases["identity"]):
-        for row, picture in enumerate([samples[column], truths[column], *prompts[column]]):
+    grid = Grid(columns=n + 2, rows=count, gaps={1: 0.35, 2: 0.35}, size=size, margin=2.0)
+    grid.shade(2, n + 2)
+    grid.head_margin("сходство")
+    for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, _prompts(n))):
+        grid.head(start, stop, name)
+    for row, score in enumerate(cases["identity"]):
+        grid.beside(row, number(score, ".3f"))
+        for column, picture in enumerate([samples[row], truths[row], *prompts[row]]):
             grid.show(row, column, picture)
-        grid.under(0, column, number(score, ".3f"))
     return grid.fig
 
 
-def _rule(cases: pd.DataFrame) -> str:
-    n, lam = cases["n_refs"].iloc[0], cases["lam"].iloc[0]
-    return rf"наименьшие значения сходства личности при $N = {n:g}$, $\lambda = {tex_number(lam)}$"
+def _prompts(n: int) -> str:
+    return "подсказки" if n > 1 else "подсказка"
 
 
 # ---- beside the paper --------------------------------------------------------------------------------------
@@ -231,23 +232,19 @@ def _numbers(grid: Grid, tones: Sequence, name: str) -> None:
 class Grid:
     """Pictures of one side length within the text's width, with gaps, headings, grey grounds; in cm."""
 
-    def __init__(self, columns, rows, gaps=None, row_gaps=None, size=1.9, margin=0.0, title=""):
+    def __init__(self, columns, rows, gaps=None, row_gaps=None, size=1.9, margin=0.0):
         self.gaps, self.row_gaps, self.margin = gaps or {}, row_gaps or {}, margin
         self.pad = 0.06
         self.side_cm = min(size, (WIDTH - margin - sum(self.gaps.values()) - 2 * self.pad) / columns)
-        self.top = 0.5 if title or gaps else 0.1
-        filled = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
-        self.width = max(filled, 10.0) if title else filled  # room for the title
-        self.shift = (self.width - filled) / 2
+        self.top = 0.5 if gaps else 0.1
+        self.width = margin + columns * self.side_cm + sum(self.gaps.values()) + 2 * self.pad
         self.height = self.top + rows * self.side_cm + sum(self.row_gaps.values()) + 2 * self.pad
         self.columns, self.rows = columns, rows
         self.fig = plt.figure(figsize=(self.width * CM, self.height * CM))
-        if title:
-            self.fig.text(0.5, self._y(self.top / 2), title, ha="center", va="center")
 
     def left(self, column: int) -> float:
         gaps = sum(gap for before, gap in self.gaps.items() if before <= column)
-        return self.shift + self.margin + self.pad + column * self.side_cm + gaps
+        return self.margin + self.pad + column * self.side_cm + gaps
 
     def upper(self, row: int) -> float:
         gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
@@ -263,13 +260,24 @@ class Grid:
         return ax
 
     def head(self, start: int, stop: int, text: str) -> None:
-        middle = (self.left(start) + self.left(stop - 1) + self.side_cm) / 2
-        self.fig.text(middle / self.width, self._y(self.top / 2), text, ha="center", va="center")
+        self._head((self.left(start) + self.left(stop - 1) + self.side_cm) / 2, text)
+
+    def head_margin(self, text: str) -> None:
+        self._head(self.margin / 2, text)
+
+    def _head(self, middle: float, text: str) -> None:
+        y = self.top - 0.15 + _raised(text) / 72 / CM
+        self.fig.text(middle / self.width, self._y(y), text, ha="center", va="baseline")
 
     def side(self, start: int, stop: int, text: str) -> None:
+        self._beside(start, stop, text, rotation=90)
+
+    def beside(self, row: int, text: str) -> None:
+        self._beside(row, row + 1, text)
+
+    def _beside(self, start: int, stop: int, text: str, **look) -> None:
         middle = (self.upper(start) + self.upper(stop - 1) + self.side_cm) / 2
-        x = (self.shift + self.margin / 2) / self.width
-        self.fig.text(x, self._y(middle), text, rotation=90, ha="center", va="center")
+        self.fig.text(self.margin / 2 / self.width, self._y(middle), text, ha="center", va="center", **look)
 
     def under(self, row: int, column: int, text: str) -> None:
         middle = self.left(column) + self.side_cm / 2
@@ -278,17 +286,11 @@ class Grid:
 
     def shade(self, start: int, stop: int) -> None:
         """Grey ground behind columns start … stop - 1."""
-        self._ground(self.left(start), self.upper(0), self.left(stop - 1), self.upper(self.rows - 1))
-
-    def shade_rows(self, start: int, stop: int) -> None:
-        """Grey ground behind rows start … stop - 1."""
-        self._ground(self.left(0), self.upper(start), self.left(self.columns - 1), self.upper(stop - 1))
-
-    def _ground(self, x: float, y: float, last_x: float, last_y: float) -> None:
-        left, low, *size = self.box(x, y, last_x + self.side_cm - x, last_y + self.side_cm - y)
+        x, y, rows = self.left(start), self.upper(0), self.rows
+        wide, tall = self.left(stop - 1) + self.side_cm - x, self.upper(rows - 1) + self.side_cm - y
+        left, low, *size = self.box(x, y, wide, tall)
         place = {"transform": self.fig.transFigure, "zorder": -1}  # behind the pictures
-        ground = Rectangle((left, low), *size, facecolor="0.86", edgecolor="none", **place)
-        self.fig.add_artist(ground)
+        self.fig.add_artist(Rectangle((left, low), *size, facecolor="0.86", edgecolor="none", **place))
 
     def box(self, x: float, y: float, wide: float, tall: float) -> tuple[float, float, float, float]:
         """Centimetres from the left and from the top, width, height -> fractions from the left and from the bottom."""
@@ -297,6 +299,15 @@ class Grid:
     def _y(self, cm: float) -> float:
         """Centimetres from the top -> figure fraction from the bottom."""
         return 1 - cm / self.height
+
+
+def _raised(text: str) -> float:
+    """How many points above its baseline matplotlib sets a heading with a formula: it rounds the height up to whole
+    ones."""
+    if "$" not in text:
+        return 0.0
+    font = FontProperties(size=plt.rcParams["font.size"])
+    return MathTextParser("path").parse(text, 72, font).glyphs[0][-1]  # y of the first letter
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

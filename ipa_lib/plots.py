@@ -2,7 +2,8 @@
 
 One function a figure: its name is the stem of the file and of the LaTeX label. A figure is drawn at its final
 width and included unscaled, so the font sizes here are those on the page. Colour is N in every figure, line
-style and marker tell the rest apart: adapters, kinds of prompts, λ. What is shown of the table are its usual cells
+style and marker tell the rest apart: adapters, kinds of prompts, λ; where nothing but N differs they go with the
+colour, so that a print in grey can be read. What is shown of the table are its usual cells
 (`variants.usual`), but for the figures of side questions; those say so in a word where the grid has no answer.
 Figures that show pictures are in `pictures`.
 """
@@ -11,9 +12,8 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from itertools import cycle
 from pathlib import Path
 
@@ -22,11 +22,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from . import ablations, variants
+from . import ablations, runs, variants
 from .ablations import SCALES
-from .paths import ROOT, atomic
+from .paths import atomic
 from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, usual
 
 CM = 1 / 2.54  # inches in a centimetre
@@ -44,9 +46,12 @@ RC = {
     "ytick.labelsize": 7.5,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
+    "legend.handlelength": 3.0,  # a dashed line shows that it is
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
-    "mathtext.fontset": "cm",
+    "mathtext.fontset": "dejavusans",
     "pdf.fonttype": 42,
     "pdf.compression": 9,
 }
@@ -59,12 +64,13 @@ STYLES = (
     {"linestyle": "-.", "marker": "D"},
     {"linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "v"},
 )
+N_STYLES = dict(zip(N_ORDER, cycle(STYLES)))  # noqa: B905 styles repeat
 DASHES = {"real": (0, (6, 2)), "reconstruction": (0, (3, 2)), "other": (0, (1, 1.5))}  # of `REFERENCES`
 CEILINGS = {"real": "*", "reconstruction": "P"}  # markers
 REACH = 5  # times the span of the curves
 LEGIBLE = 4  # curves of training that can be told apart
 LABELS = {
-    "identity": "сходство личности",
+    "identity": "сходство\nличности",
     "copying": "сходство с ближайшей подсказкой",
     "text": "соответствие\nтексту, %",
     "fid": "FID",
@@ -88,18 +94,13 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def save(fig: Figure, path: str | Path, notebook: str = "", commit: str | None = None) -> Path:
     """Write a vector PDF without dates: the same figure gives the same bytes. `commit` defaults to git's."""
-    subject = f"notebook={notebook} commit={_commit() if commit is None else commit}"
+    commit = (runs.commit()["commit"] or "unknown")[:7] if commit is None else commit
+    subject = f"notebook={notebook} commit={commit}"
     metadata = {"Title": Path(path).stem, "Subject": subject, "CreationDate": None}
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in matplotlib's own fonts
     with plt.rc_context(RC), atomic(path) as temporary:
         fig.savefig(temporary, format="pdf", dpi=DPI, metadata=metadata)
     return Path(path)
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
 
 
 # ---- figures over lam --------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def _commit() -> str:
 def identity_vs_lam(table: pd.DataFrame) -> Figure:
     """Identity similarity to held-out pictures over λ, with both ceilings and both floors."""
     fig, ax = _panels(1, height=4.7)
-    _over_lam(ax, table, "identity")
+    _over_lam(ax, table, "identity", abreast=False)
     _references(ax, table, "identity", ("real", "reconstruction", "other"))
     _floor(ax, table, "identity")
     return _with_legend(fig, columns=2, outside="right")
@@ -118,12 +119,12 @@ def identity_vs_lam(table: pd.DataFrame) -> Figure:
 @styled
 def fid_vs_lam(table: pd.DataFrame) -> Figure:
     """KID and FID over λ; the title names the network behind the features and the number of samples."""
-    fig, axes = _panels(2, height=5.0)
+    fig, axes = _panels(2, height=5.6)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_lam(ax, table, metric)
         _references(ax, table, metric, ("real", "reconstruction"))
         ax.set_title(_judged(table, metric))
-    return _with_legend(fig, columns=3)
+    return _with_legend(fig, columns=2 if _both(table) else 3)
 
 
 @styled
@@ -139,29 +140,58 @@ def text_vs_lam(table: pd.DataFrame) -> Figure:
 
 
 def _half_over_lam(table: pd.DataFrame, metric: str) -> Figure:
-    """Without a legend, which would be larger than the curves: colours and lines are those of `fid_vs_lam`."""
     if not _measured(table, metric):
         return _nothing()
-    fig, ax = _panels(1, height=4.6, width=HALF)
+    both = bool(_both(table))
+    fig, ax = _panels(1, height=7.6 if both else 6.0, width=HALF)
     _over_lam(ax, table, metric)
     _references(ax, table, metric, ("real", "reconstruction"))
     ax.set_title(_judged(table, metric))
-    return fig
+    return _with_legend(fig, columns=1 if both else 2)
 
 
-def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
-    """One line per N of main, or of both variants of a small grid: mean over seeds, people's interval as a band, every
-    seed a dot."""
-    found, main = variants.find_variants(table), variants.roles(table)["main"]
-    shown = found if len(found) <= 2 else [main]
-    for v, style in zip(shown, STYLES):  # noqa: B905 more styles than variants
-        for n, cell in _of(_samples(table, metric), v).groupby("n_refs"):
-            mean = _scaled(cell, metric).groupby("lam")[["value", "low", "high"]].mean()
-            ax.plot(mean.index, mean["value"], color=color(n), label=f"$N = {n:g}$: {variant_name(v)}", **style)
-            ax.fill_between(mean.index, mean["low"], mean["high"], color=color(n), alpha=0.15, linewidth=0)
-            _seed_dots(ax, cell["lam"], _scaled(cell, metric)["value"], cell["seed"], color(n))
-    ax.set_xticks(sorted(_of(_samples(table, metric), *shown)["lam"].unique()))
+def _over_lam(ax: Axes, table: pd.DataFrame, metric: str, abreast: bool = True) -> None:
+    """A line a series, mean over seeds, with people's intervals and every seed a dot.
+
+    The series stand side by side at each λ, so that their intervals, bars, can be told apart; else in one place with
+    bands: where a curve is steep, it would look lower for standing further to the right.
+    """
+    drawn = list(_series_over_lam(table, metric))
+    lams = sorted({lam for *_, cell in drawn for lam in cell["lam"]})
+    for shift, (n, name, look, cell) in zip(abreast * _aside(lams, len(drawn)), drawn, strict=True):
+        mean = cell.groupby("lam")[["value", "low", "high"]].mean()
+        at = mean.index + shift
+        ax.plot(at, mean["value"], color=color(n), label=name, linewidth=1.1, **look)
+        if abreast:
+            ax.vlines(at, mean["low"], mean["high"], color=color(n), linewidth=0.9)
+        else:
+            ax.fill_between(at, mean["low"], mean["high"], color=color(n), alpha=0.15, linewidth=0)
+        _seed_dots(ax, cell["lam"] + shift, cell["value"], cell["seed"])
+    ax.set_xticks(lams)
+    ax.margins(y=0.1)
     _label(ax, r"вес изображений $\lambda$", axis_name(table, metric))
+
+
+def _series_over_lam(table: pd.DataFrame, metric: str) -> Iterator[tuple[float, str, dict, pd.DataFrame]]:
+    """N, name, style and rows of main for each N; in a small grid also of the other variant, and styles tell the two
+    apart."""
+    both = _both(table)
+    for v, look in zip(both or [variants.roles(table)["main"]], STYLES):  # noqa: B905 more styles than variants
+        for n, cell in _scaled(_of(_samples(table, metric), v), metric).groupby("n_refs"):
+            name = f"$N = {n:g}$: {variant_name(v)}" if both else f"$N = {n:g}$"
+            yield n, name, look if both else style(n), cell
+
+
+def _both(table: pd.DataFrame) -> list[Variant]:
+    """The variants of a grid of two, else none."""
+    found = variants.find_variants(table)
+    return found if len(found) == 2 else []
+
+
+def _aside(places: Sequence[float], count: int) -> np.ndarray:
+    """How far aside of `places` each of `count` series stands: together they take half of the least distance."""
+    room = 0.5 * min(np.diff(places), default=1.0)
+    return room * (np.arange(count) - (count - 1) / 2) / count
 
 
 # ---- figures over N ----------------------------------------------------------------------------------------
@@ -169,15 +199,16 @@ def _over_lam(ax: Axes, table: pd.DataFrame, metric: str) -> None:
 
 @styled
 def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> Figure:
-    """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one).
+    """Identity similarity over the number of prompts, one panel a value of λ (say 1 and the best one), which several
+    panels name.
 
     Without floors and ceilings, at whose scale the differences could not be seen: `identity_vs_lam` has these.
     """
     lams = list(dict.fromkeys(lams))
-    fig, axes = _panels(len(lams), height=4.7, sharey=True)
+    fig, axes = _panels(len(lams), height=5.5, sharey=True)
     for ax, lam in zip(np.atleast_1d(axes), lams, strict=True):
         _over_n(ax, table, "identity", lam)
-        ax.set_title(rf"$\lambda = {tex_number(lam)}$")
+        ax.set_title(rf"$\lambda = {tex_number(lam)}$" if len(lams) > 1 else "")
         ax.label_outer()
     return _with_legend(fig, columns=3)
 
@@ -185,12 +216,12 @@ def identity_vs_n_refs(table: pd.DataFrame, lams: Sequence[float] = (1.0,)) -> F
 @styled
 def fid_vs_n_refs(table: pd.DataFrame, lam: float = 1.0) -> Figure:
     """KID and FID over the number of prompts at one λ."""
-    fig, axes = _panels(2, height=5.2)
+    fig, axes = _panels(2, height=5.8)
     for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         _over_n(ax, table, metric, lam)
         _references(ax, table, metric, ("real", "reconstruction"))
         ax.set_title(_judged(table, metric))
-    return _with_legend(fig, columns=3)
+    return _with_legend(fig, columns=2)
 
 
 def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
@@ -203,9 +234,9 @@ def _over_n(ax: Axes, table: pd.DataFrame, metric: str, lam: float) -> None:
         at = mean.index.to_numpy() + shift
         ax.plot(at, mean["value"], color="0.45", label=name, **style)
         _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
-        _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"], "0.3")
+        _seed_dots(ax, cell["n_refs"] + shift, cell["value"], cell["seed"])
     ax.set_xticks(sorted(pd.concat([cell["n_refs"] for _, cell in drawn]).unique()))
-    ax.margins(x=0.12)
+    ax.margins(x=0.12, y=0.1)
     _label(ax, "число подсказок $N$", axis_name(table, metric))
 
 
@@ -236,24 +267,35 @@ def _points(
 
 @styled
 def identity_of_adapters(table: pd.DataFrame) -> Figure:
-    """Identity of every adapter at its largest N and λ = 1, a row a variant, with both floors; every seed a dot."""
-    found = variants.find_variants(table)
+    """Identity of every adapter at its largest N and λ = 1, a row a variant, those alike in their merge and training
+    below each other; every seed a dot. Without the floors, for the same reason as in `identity_vs_n_refs`."""
+    found, main = _kin_together(variants.find_variants(table)), variants.roles(table)["main"]
     fig, ax = _panels(1, height=2.0 + 0.42 * len(found))
     rows = _scaled(at_lam(_samples(table, "identity"), 1.0), "identity")
     for place, v in enumerate(found):
         n = v.n_refs[-1]
         cell = _of(rows, v)[lambda cell, n=n: cell["n_refs"] == n]
-        _points(ax, [place], cell[["value", "low", "high"]].mean().to_frame().T, [color(n)], "o", lying=True)
-        _seed_dots(ax, cell["value"], pd.Series(place, cell.index), cell["seed"], "0.3")
+        mean = cell[["value", "low", "high"]].mean().to_frame().T
+        _points(ax, [place], mean, [color(n)], style(n)["marker"], lying=True)
+        _seed_dots(ax, cell["value"], pd.Series(place, cell.index), cell["seed"])
     for n in sorted({v.n_refs[-1] for v in found}):
-        ax.plot([], [], color=color(n), marker="o", markersize=5, linestyle="none", label=f"$N = {n}$")
-    _references(ax, table, "identity", ("other",), ax.axvline)
-    _floor(ax, table, "identity", ax.axvline)
+        ax.plot([], [], color=color(n), label=f"$N = {n}$", **style(n) | {"linestyle": "none"})
     _label(ax, LABELS["identity"], "")
-    ax.set_yticks(range(len(found)), [variant_name(v) for v in found])
-    ax.set_ylim(len(found) - 0.4, -0.6)  # the first on top
+    _rows_named(ax, [variant_name(v) + " (основной)" * (v == main) for v in found])
+    return _with_legend(fig, columns=4)
+
+
+def _kin_together(found: Sequence[Variant]) -> list[Variant]:
+    """Each behind those before it that have its merge and its n: they differ in matrices, order or target."""
+    kin = [(v.merge, v.n_max, v.random_n) for v in found]
+    return sorted(found, key=lambda v: kin.index((v.merge, v.n_max, v.random_n)))
+
+
+def _rows_named(ax: Axes, names: Sequence[str]) -> None:
+    """A name beside each row, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(False, axis="y")
-    return _with_legend(fig, columns=3)
 
 
 # ---- side questions ----------------------------------------------------------------------------------------
@@ -272,14 +314,14 @@ def identity_vs_occlusion(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if not panels:
         return _nothing()
     both = len(panels) > 1
-    fig, axes = _panels(len(panels), height=5.0 if both else 5.6, width=WIDTH if both else HALF)
+    fig, axes = _panels(len(panels), height=6.5 if both else 5.6, width=WIDTH if both else HALF)
     for draw, ax in zip(panels, np.atleast_1d(axes), strict=True):
         draw(ax, frame if draw is _occlusion_over_n else merges)
     return _with_legend(fig, columns=3 if both else 1)
 
 
 def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
-    step = 0.03 * frame["n_refs"].max()
+    step = 0.045 * frame["n_refs"].max()
     for (share, rows), style, shift in zip(frame.groupby("share"), STYLES, (-step, 0, step)):  # noqa: B905
         mean = _as_value(rows, "identity").set_index("n_refs")
         at = mean.index.to_numpy() + shift
@@ -287,6 +329,7 @@ def _occlusion_over_n(ax: Axes, frame: pd.DataFrame) -> None:
         _points(ax, at, mean, [color(n) for n in mean.index], style["marker"])
     ax.set_xticks(sorted(frame["n_refs"].unique()))
     ax.margins(x=0.12)
+    ax.set_title("основной адаптер")
     _label(ax, "число подсказок $N$", LABELS["identity"])
 
 
@@ -298,9 +341,7 @@ def _occlusion_of_merges(ax: Axes, merges: pd.DataFrame) -> None:
         _points(ax, at, mean, [color(n)] * len(mean), style["marker"], lying=True)
         ax.plot([], [], color="0.45", label=f"закрыто {share} % подсказок", **style)
     _label(ax, LABELS["identity"], "")
-    ax.set_yticks(range(len(names)), [MERGE_NAMES.get(name, name) for name in names])
-    ax.invert_yaxis()  # the first on top
-    ax.grid(False, axis="y")
+    _rows_named(ax, [MERGE_NAMES.get(name, name) for name in names])
     ax.set_title(f"агрегирующие функции при $N = {n}$")
 
 
@@ -312,17 +353,17 @@ def _by_share(merges: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
 def tradeoff(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """What the person costs: KID and the text against identity, a curve over λ for each N of main, and the ceilings.
 
-    Intervals stand at the ends of the curves. A ceiling more than `REACH` times as far as the curves go is left out:
-    at its scale they could not be read.
+    Intervals stand at the ends of the curves, λ beside the points. A ceiling more than `REACH` times as far as the
+    curves go is left out: at its scale they could not be read.
     """
     frame, metrics = ablations.tradeoff(table, scores), _measured(table, "kid", "text")
-    fig, axes = _panels(len(metrics), height=4.8)
+    fig, axes = _panels(len(metrics), height=5.4)
     for ax, metric in zip(np.atleast_1d(axes), metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for n, rows in mean.groupby("n_refs"):
-            ax.plot(rows["identity"], rows["value"], color=color(n), label=f"$N = {n}$", **STYLES[0])
+            ax.plot(rows["identity"], rows["value"], color=color(n), label=f"$N = {n}$", linewidth=1.0, **style(n))
             _crosses(ax, rows.iloc[[0, -1]], color(n))
-        _ends(ax, mean)
+        _name_lams(ax, mean)
         _ceiling_markers(ax, table, metric, mean["identity"])
         ax.margins(x=0.2, y=0.1)
         ax.set_title(_judged(table, metric))
@@ -337,12 +378,21 @@ def _crosses(ax: Axes, rows: pd.DataFrame, tone) -> None:
     ax.vlines(rows["identity"], rows["low"], rows["high"], **look)
 
 
-def _ends(ax: Axes, mean: pd.DataFrame) -> None:
-    """λ beside the ends of the curves: left of their common start, right of the end that lies furthest."""
-    first, last = (mean[mean["lam"] == end] for end in (mean["lam"].min(), mean["lam"].max()))
-    for row, side in ((first.loc[first["identity"].idxmin()], "right"), (last.loc[last["identity"].idxmax()], "left")):
-        place = {"xytext": (-6 if side == "right" else 6, 2), "textcoords": "offset points", "ha": side, "va": "bottom"}
-        ax.annotate(rf"$\lambda = {tex_number(row['lam'])}$", (row["identity"], row["value"]), color="0.25", **place)
+def _name_lams(ax: Axes, mean: pd.DataFrame) -> None:
+    """λ off the curves, in full at both ends: left of the start and of where they come back, right of where they turn
+    or end, else above; below a fall."""
+    curve = mean.groupby("lam")[["identity", "value"]].mean()  # of all N
+    steps = np.diff(curve, axis=0, prepend=curve.iloc[:1], append=curve.iloc[-1:])  # [L + 1, 2]; i comes to point i
+    for i, (lam, rows) in enumerate(mean.groupby("lam")):
+        end, left = i in (0, len(curve) - 1), i == 0 or steps[i, 0] < 0
+        point = rows.sort_values("identity")[["identity", "value"]].iloc[0 if left else -1]
+        up = 1 if steps[i, 1] >= 0 else -1
+        place = {"xytext": (-6 if left else 6, 2 * up), "ha": "right" if left else "left",
+                 "va": "bottom" if up > 0 else "top"}  # fmt: skip
+        if min(steps[i : i + 2, 0]) > 0:
+            place = {"xytext": (0, 5), "ha": "center", "va": "bottom"}
+        name = rf"$\lambda = {tex_number(lam)}$" if end else number(lam)
+        ax.annotate(name, tuple(point), textcoords="offset points", color="0.25", fontsize=7.5, **place)
 
 
 def _ceiling_markers(ax: Axes, table: pd.DataFrame, metric: str, reached: pd.Series) -> None:
@@ -361,17 +411,17 @@ def guidance(table: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     if frame.empty:
         return _nothing()
     metrics = _measured(table, "identity", "kid", "text")
-    fig, axes = _panels(len(metrics), height=5.4)
-    n, lams = frame["n_refs"].iloc[0], sorted(frame["lam"].unique())
+    fig, axes = _panels(len(metrics), height=5.8)
+    n, lams, ws = frame["n_refs"].iloc[0], sorted(frame["lam"].unique()), sorted(frame["guidance"].unique())
     tones = sns.light_palette(color(n), len(lams) + 2)[2:]
     for ax, metric in zip(axes, metrics, strict=True):
         mean = _scaled(_as_value(frame, metric), metric)
         for (lam, rows), tone, style in zip(mean.groupby("lam"), tones, cycle(STYLES)):  # noqa: B905
             ax.plot(rows["guidance"], rows["value"], color=tone, label=rf"$\lambda = {tex_number(lam)}$", **style)
             ax.fill_between(rows["guidance"], rows["low"], rows["high"], color=tone, alpha=0.15, linewidth=0)
-        ax.set_xticks(sorted(frame["guidance"].unique()))
         ax.set_title(_judged(table, metric).replace(", ", ",\n"))
         _label(ax, "коэффициент усиления $w$", axis_name(table, metric))
+        ax.set_xticks(ws, [number(w) for w in ws])
     return _with_legend(fig, columns=5)
 
 
@@ -405,20 +455,21 @@ def _copying_at(ax: Axes, rows: pd.DataFrame) -> None:
 
 @styled
 def fid_vs_count(counts: pd.DataFrame) -> Figure:
-    """FID and KID over the number of samples, the whole set a larger marker; counts: columns metric (fid, kid), count,
+    """KID and FID over the number of pictures, the whole set a larger marker; counts: columns metric (fid, kid), count,
     value, low, high."""
     fig, axes = _panels(2, height=4.8)
-    for ax, metric in zip(axes, ("fid", "kid"), strict=True):
+    for ax, metric in zip(axes, ("kid", "fid"), strict=True):
         rows = _rows(counts, metric).sort_values("count")
-        ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть образцов", **STYLES[0])
+        ax.plot(rows["count"], rows["value"], color="0.45", label="случайная часть изображений", **STYLES[0])
         ax.fill_between(rows["count"], rows["low"], rows["high"], color="0.45", alpha=0.2, linewidth=0)
         whole = rows.iloc[-1]
         ax.plot(whole["count"], whole["value"], color="0.1", marker="*", markersize=9, linestyle="none",
-                label="все образцы")  # fmt: skip
+                label="все изображения")  # fmt: skip
         ax.set_xscale("log")
-        ax.set_xticks([*rows["count"][rows["count"] <= whole["count"] / 1.5], whole["count"]])  # none beside the last
         ax.minorticks_off()
-        _label(ax, "число образцов", LABELS[metric])
+        _label(ax, "число изображений", LABELS[metric])
+        near = rows["count"].between(whole["count"] / 1.25, whole["count"], inclusive="left")  # no room for its name
+        ax.set_xticks(rows["count"], rows["count"].astype(int).astype(str).mask(near, ""), fontsize=7)
     return _with_legend(fig, columns=2)
 
 
@@ -462,18 +513,18 @@ def training_curves(logs: Mapping[str, pd.DataFrame], window: int = 50, main: Se
     named = [name for name in logs if name in chosen or len(logs) <= LEGIBLE]
     others = {_unseeded(name): name for name in reversed(logs) if _unseeded(name) not in map(_unseeded, named)}
     fig, axes = _panels(2, height=4.8)
-    tones = sns.color_palette("cividis", len(named))
+    tones = sns.color_palette("cividis", len(named) + 2)  # the last two are as pale as the others
     for name, tone, style in zip(named, tones, cycle(STYLES)):  # noqa: B905 styles repeat
         label = f"основной адаптер, запуск {_seed(name)}" if name in main else name
         _training_curve(axes, logs[name], window, color=tone, label=label, **style)
     for name in others.values():
-        _training_curve(axes, logs[name], window, color="0.75", label="другие адаптеры", linewidth=0.7, zorder=1)
+        _training_curve(axes, logs[name], window, color="0.8", label="другие адаптеры", linewidth=0.7, zorder=1)
     axes[0].set_title(f"обучающие люди, среднее по {window} шагам")
     axes[1].set_title("проверочные люди")
     for ax in axes:
-        _label(ax, "шаг обучения", "функция потерь (4)")
+        _label(ax, "шаг обучения", "функция\nпотерь (4)")
     axes[1].set_ylabel("")
-    return _with_legend(fig, columns=2)
+    return _with_legend(fig, columns=3)
 
 
 def _unseeded(name: str) -> str:
@@ -501,6 +552,11 @@ def _training_curve(axes: Sequence[Axes], log: pd.DataFrame, window: int, color,
 def color(n_refs: float) -> tuple[float, float, float]:
     """The colour of N, the same in every figure."""
     return N_COLORS.get(int(n_refs), (0.3, 0.3, 0.3))
+
+
+def style(n_refs: float) -> dict:
+    """Line style and marker of N, where they tell nothing else."""
+    return N_STYLES.get(int(n_refs), STYLES[0])
 
 
 def variant_name(v: Variant) -> str:
@@ -556,9 +612,19 @@ def _panels(columns: int, height: float, width: float = WIDTH, sharey: bool = Fa
 
 
 def _label(ax: Axes, x: str, y: str) -> None:
-    ax.set(xlabel=x, ylabel=y)
-    ax.xaxis.set_major_formatter(lambda value, _: number(value))
-    ax.yaxis.set_major_formatter(lambda value, _: number(value))
+    """Names of both axes, that below in one line; numbers at their ticks, three or more beside a linear axis."""
+    ax.set(xlabel=x.replace("\n", " "), ylabel=y)
+    for axis in (ax.xaxis, ax.yaxis):
+        linear = axis.get_scale() == "linear"
+        axis.set_major_formatter(partial(_tick, axis) if linear else lambda value, _: number(value))
+    if ax.get_yscale() == "linear":
+        ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 4, 5, 10], min_n_ticks=3))
+
+
+def _tick(axis: Axis, value: float, _: int) -> str:
+    """The number at a tick, with as many decimals as any tick of its axis needs."""
+    decimals = max(len(f"{tick:.6f}".rstrip("0").partition(".")[2]) for tick in axis.get_majorticklocs())
+    return number(round(value, decimals) + 0.0, f".{decimals}f")  # + 0.0: of -0.0, 0.0
 
 
 def number(value: float, spec: str = ".6g") -> str:
@@ -571,10 +637,8 @@ def tex_number(value: float) -> str:
     return f"{value:.6g}".replace(".", "{,}")
 
 
-def _references(
-    ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], draw: Callable | None = None
-) -> None:
-    """A line at each reference, level unless `draw` is `ax.axvline`."""
+def _references(ax: Axes, table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
+    """A level line at each reference."""
     rows = _scaled(usual(_rows(table, metric)), metric)
     for name in names:
         cell = rows[rows["adapter"] == name]
@@ -582,18 +646,18 @@ def _references(
             cell = at_lam(cell[cell["n_refs"] == cell["n_refs"].max()], 1.0)
         if len(cell):
             look = {"color": "0.25", "linestyle": DASHES[name], "linewidth": 1.0, "label": REFERENCES[name]}
-            (draw or ax.axhline)(cell["value"].mean(), **look)
+            ax.axhline(cell["value"].mean(), **look)
 
 
-def _floor(ax: Axes, table: pd.DataFrame, metric: str, draw: Callable | None = None) -> None:
+def _floor(ax: Axes, table: pd.DataFrame, metric: str) -> None:
     rows = at_lam(_scaled(_samples(table, metric), metric), 0.0)
     label = r"$\lambda = 0$: только текст"
-    (draw or ax.axhline)(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
+    ax.axhline(rows["value"].mean(), color="0.6", linestyle="-", linewidth=1.0, label=label, zorder=1)
 
 
-def _seed_dots(ax: Axes, x: pd.Series, y: pd.Series, seeds: pd.Series, tone) -> None:
+def _seed_dots(ax: Axes, x: pd.Series, y: pd.Series, seeds: pd.Series) -> None:
     if seeds.nunique() > 1:
-        ax.plot(x, y, color=tone, marker=".", markersize=3, alpha=0.6, linestyle="none")
+        ax.plot(x, y, color="0.3", marker=".", markersize=3, alpha=0.6, linestyle="none")
 
 
 def _with_legend(fig: Figure, columns: int, outside: str = "lower") -> Figure:

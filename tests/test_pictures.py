@@ -1,6 +1,7 @@
 """Figures that show pictures: what lies where, how large it is on the page, and what is written beside it."""
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from tables import ALT, LAMS, MAIN, full_grid, make_scores
@@ -71,16 +72,41 @@ def test_worst_cases_are_of_the_usual_cells():
     assert set(worst["cell"]) == {"n4"} and len(worst) == 4
 
 
-def test_failure_cases_show_each_score_below_its_sample(scores):
+def test_failure_cases_are_rows_of_score_sample_target_and_prompts(scores):
     worst = pictures.worst_cases(scores, MAIN["adapter"], n_refs=2, count=3)
-    samples = one_color_pictures(3)
-    fig = pictures.failure_cases(worst, one_color_pictures(3, 2), one_color_pictures(3), samples)
+    prompts, truths, samples = (one_color_pictures(*shape) for shape in ((3, 2), (3,), (3,)))
+    fig = pictures.failure_cases(worst, prompts, truths, samples)
     texts = [text.get_text() for text in fig.texts]
-    assert texts[0] == r"наименьшие значения сходства личности при $N = 2$, $\lambda = 1$"
-    assert texts[-3:] == [f"{x:.3f}".replace(".", ",").replace("-", "−") for x in worst["identity"]]
-    np.testing.assert_array_equal([ax.images[0].get_array()[0, 0] for ax in fig.axes[::4]], samples[:, 0, 0])
-    title = fig.texts[0].get_window_extent()
-    assert 0 <= title.x0 and title.x1 <= fig.bbox.width  # three pictures are narrower than the title
+    assert texts[:4] == ["сходство", "результат", "цель $x_0$", "подсказки"]
+    assert texts[4:] == [f"{x:.3f}".replace(".", ",").replace("-", "−") for x in worst["identity"]]
+    shown = np.reshape([ax.images[0].get_array()[0, 0] for ax in fig.axes], (3, 4, 3))
+    np.testing.assert_array_equal(shown[:, 0], samples[:, 0, 0])
+    np.testing.assert_array_equal(shown[:, 1], truths[:, 0, 0])
+    np.testing.assert_array_equal(shown[:, 2:], prompts[:, :, 0, 0])
+    middles = [sum(ax.get_position().intervaly) / 2 for ax in fig.axes[::4]]
+    assert [text.get_position()[1] for text in fig.texts[4:]] == pytest.approx(middles)
+
+
+def test_what_is_written_over_and_beside_failure_cases_stays_apart(scores):
+    worst = pictures.worst_cases(scores, MAIN["adapter"], n_refs=2, count=7)
+    fig = pictures.failure_cases(worst, one_color_pictures(7, 8), one_color_pictures(7), one_color_pictures(7))
+    width, height = fig.get_size_inches() * 2.54
+    assert width <= plots.WIDTH and height < 9
+    fig.draw_without_rendering()
+    heads = [text.get_window_extent() for text in fig.texts[:4]]
+    assert all(a.x1 + 2 < b.x0 for a, b in zip(heads, heads[1:], strict=False)) and heads[0].x0 > 0
+    assert all(text.get_window_extent().x1 < fig.axes[0].get_window_extent().x0 for text in fig.texts[4:])
+
+
+def test_headings_stand_on_one_baseline_with_and_without_a_formula():
+    """Where the PDF has them: matplotlib rounds the height of a formula up to whole points."""
+    fig = pictures.sample_grid(one_color_pictures(1, 2), one_color_pictures(1), one_color_pictures(1, 1), (1,))
+    assert all(text.get_va() == "baseline" for text in fig.texts)
+    at = [text.get_position()[1] * fig.get_size_inches()[1] * 72 for text in fig.texts]
+    with plt.rc_context(plots.RC):
+        raised = [pictures._raised(text.get_text()) for text in fig.texts]
+    np.testing.assert_allclose(np.add(at, raised), at[0])
+    assert raised[0] == 0 and 0 < max(raised) < 1
 
 
 # ---- what each prompt was listened to for ------------------------------------------------------------------

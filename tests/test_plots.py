@@ -79,6 +79,19 @@ def test_a_line_is_the_cells_of_one_adapter_and_n(table):
     assert len(ax.collections) == 4  # a band for every line
 
 
+@pytest.mark.parametrize("stem", ["fid_vs_lam", "is_vs_lam", "text_vs_lam"])
+def test_intervals_of_several_n_stand_apart(stem, full):
+    """At each λ, nearer to it than to the next; of one N alone at λ itself."""
+    ax, lams = getattr(plots, stem)(full[0]).axes[0], np.array([0, 0.5, 1])
+    places = np.array([lines(ax, n)[0].get_xdata() for n in (1, 2, 4, 8)])
+    assert (np.diff(places, axis=0) > 0.05).all() and np.abs(places - lams).max() < 0.25
+    np.testing.assert_allclose(places.mean(0), lams)
+    bars = [np.array(bar.get_segments())[:, :, 0] for bar in ax.collections]
+    np.testing.assert_allclose(bars, np.repeat(places[..., None], 2, -1))
+    alone = full[0][(full[0]["n_refs"] == 4) | (full[0]["n_refs"] == 0)]
+    np.testing.assert_array_equal(lines(getattr(plots, stem)(alone).axes[0], 4)[0].get_xdata(), lams)
+
+
 def test_ceilings_and_floors_stand_at_their_values_with_a_label(table):
     weaker = table[table["adapter"] == "other"].assign(lam=0.0, value=0.5)  # the floor is that at λ = 1
     ax = plots.identity_vs_lam(pd.concat([table, weaker])).axes[0]
@@ -109,14 +122,14 @@ def test_over_n_has_a_panel_for_each_lam_once(table):
     fig = plots.identity_vs_n_refs(table, (1.0, 1.0))
     rows = of_main(table, "identity", lam=1)
     np.testing.assert_allclose(fig.axes[0].lines[0].get_ydata(), rows.sort_values("n_refs")["value"])
-    assert len(fig.axes) == 1
+    assert len(fig.axes) == 1 and fig.axes[0].get_title() == ""  # the caption says it
 
 
 def test_seeds_are_dots_and_their_mean_is_the_line():
     runs = ((MAIN, (4,)), (MAIN | {"adapter": "mean-own-n4r-s1", "seed": 1}, (4,)))
     table = make_table(make_scores(runs), runs)
     ax = plots.identity_vs_lam(table).axes[0]
-    line, dots = lines(ax, 4)
+    (line,), (dots,) = lines(ax, 4), [line for line in ax.lines if line.get_marker() == "."]
     rows = table[(table["metric"] == "identity") & table["adapter"].str.startswith("mean")]
     np.testing.assert_allclose(line.get_ydata(), rows.groupby("lam")["value"].mean())
     assert dots.get_linestyle() == "None" and len(dots.get_xdata()) == 2 * len(LAMS)
@@ -141,11 +154,18 @@ def within(fig):
 @pytest.mark.parametrize("stem", OVER_LAM)
 def test_of_many_adapters_the_main_one_alone_is_shown_over_lam(stem, full):
     fig = getattr(plots, stem)(full[0])
-    named = [label for label in fig.axes[0].get_legend_handles_labels()[1] if label.startswith("$N")]
-    assert named == [rf"$N = {n}$: среднее, обучен на $n \leq 8$" for n in (1, 2, 4, 8)]
+    assert [label for label in labels(fig) if label.startswith("$N")] == [f"$N = {n}$" for n in (1, 2, 4, 8)]
     assert within(fig)
     for ax in fig.axes:
-        assert [len(lines(ax, n)) for n in (1, 2, 4, 8)] == [2] * 4  # the mean, and the dots of two seeds
+        assert [len(lines(ax, n)) for n in (1, 2, 4, 8)] == [1] * 4
+        assert len([line for line in ax.lines if line.get_marker() == "."]) == 4  # the dots of two seeds
+
+
+@pytest.mark.parametrize("stem", [*OVER_LAM, "tradeoff"])
+def test_without_colours_line_and_marker_tell_one_n_from_another(stem, full):
+    for ax in getattr(plots, stem)(*full[: 1 + (stem == "tradeoff")]).axes:
+        looks = [(line.get_linestyle(), line.get_marker()) for n in (1, 2, 4, 8) for line in lines(ax, n)]
+        assert len(looks) == len({style for style, _ in looks}) == len({marker for _, marker in looks}) == 4
 
 
 def test_side_cells_are_not_shown_among_the_usual_ones(full):
@@ -171,21 +191,25 @@ def test_a_small_grid_shows_both_adapters_over_lam_and_over_n(table):
     for fig in (plots.identity_vs_lam(table), plots.fid_vs_n_refs(table)):
         assert {"среднее, обучен на $n \\leq 4$", "конкатенация, обучен на $n = 4$"} <= {
             label.split("$: ")[-1] for label in labels(fig)}  # fmt: skip
+    assert all(within(getattr(plots, stem)(table)) for stem in OVER_LAM)
 
 
 def test_every_adapter_has_a_row_at_its_largest_n(full):
     fig = plots.identity_of_adapters(full[0])
     (ax,) = fig.axes
     found = variants.find_variants(full[0])
-    assert [text.get_text() for text in ax.get_yticklabels()] == [plots.variant_name(v) for v in found]
-    points = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]
+    found = [found[i] for i in (0, 1, 6, 7, 13, 2, 8, 3, 4, 5, 9, 10, 11, 12)]  # means for n ≤ 4, concatenations …
+    names = [plots.variant_name(v) for v in found]
+    assert [text.get_text() for text in ax.get_yticklabels()] == [f"{names[0]} (основной)", *names[1:]]
+    assert names[5:7] == [r"конкатенация, обучен на $n \leq 4$", r"конкатенация, общие матрицы, обучен на $n \leq 4$"]
+    points = [line for line in ax.lines if len(line.get_xdata()) == 1 and line.get_marker() in "os^D"]
     assert [line.get_color() for line in points] == [plots.color(v.n_refs[-1]) for v in found]
+    assert [line.get_marker() for line in points] == [plots.style(v.n_refs[-1])["marker"] for v in found]
     rows = full[0][full[0]["adapter"].str.startswith("mean-own-n8r") & (full[0]["cell"] == "n8")]
     rows = rows[(rows["metric"] == "identity") & (rows["lam"] == 1)]
     assert points[0].get_xdata()[0] == pytest.approx(rows["value"].mean()) and len(rows) == 2
-    assert labels(fig) == ["$N = 1$", "$N = 2$", "$N = 4$", "$N = 8$", "подсказки другого человека",
-                           r"$\lambda = 0$: только текст"]  # fmt: skip
-    assert within(fig)
+    assert labels(fig) == ["$N = 1$", "$N = 2$", "$N = 4$", "$N = 8$"]
+    assert ax.get_xlim()[0] > full[0][full[0]["adapter"] == "other"]["value"].min() and within(fig)  # no floor
 
 
 def test_a_legend_says_what_is_unusual_of_an_adapter():
@@ -221,7 +245,10 @@ def test_occlusion_has_a_line_a_share_and_a_row_a_merge(full):
     np.testing.assert_allclose(found, worst["identity"])
     names = [text.get_text() for text in of_merges.get_yticklabels()]
     assert names == ["среднее", "конкатенация", "веса по номеру", "веса по содержанию", "сумма"]
-    assert of_merges.get_title().endswith("$N = 4$")
+    assert (over_n.get_title(), of_merges.get_title()) == ("основной адаптер", "агрегирующие функции при $N = 4$")
+    places = [line.get_ydata()[0] for line in of_merges.lines if len(line.get_xdata()) == 1]
+    low, high = sorted(of_merges.get_ylim())
+    assert low + 0.3 < min(places) and max(places) < high - 0.1
 
 
 def test_occlusion_of_one_merge_is_one_panel(full):
@@ -240,9 +267,26 @@ def test_the_tradeoff_is_a_curve_over_lam_for_each_n_with_its_ends_named(full):
             assert line.get_color() == plots.color(n)
             np.testing.assert_allclose(line.get_xdata(), rows["identity"])
             np.testing.assert_allclose(line.get_ydata(), scale * rows[column])
-    assert [note.get_text() for note in kid.texts] == [r"$\lambda = 0$", r"$\lambda = 1$"]
+    for ax in (kid, text):
+        assert [note.get_text() for note in ax.texts] == [r"$\lambda = 0$", "0,5", r"$\lambda = 1$"]
     ceiling = plotted(text, "автокодировщик")
     assert (ceiling.get_xdata()[0], ceiling.get_ydata()[0]) == pytest.approx((0.71, 97))
+
+
+@pytest.mark.parametrize("fall", [1, -1])
+def test_lam_stands_off_its_curve(fall):
+    """A curve that goes right, turns and comes back, up or down."""
+    x, y = np.array([0.2, 0.5, 0.6, 0.58, 0.55]), fall * np.array([0, 0.1, 0.5, 1, 2])
+    mean = pd.concat([pd.DataFrame({"lam": LAMS[:5], "identity": x + 0.01 * n, "value": y}) for n in (0, 1)])
+    mean = mean.sample(frac=1, random_state=0)
+    fig, ax = plt.subplots()
+    plots._name_lams(ax, mean)
+    start, over, tip, back, end = ax.texts
+    assert [note.xy[0] for note in ax.texts] == pytest.approx([0.2, 0.51, 0.61, 0.58, 0.55])
+    assert [note.get_ha() for note in ax.texts] == ["right", "center", "left", "right", "right"]
+    assert start.get_va() == over.get_va() == "bottom"
+    assert {note.get_va() for note in (tip, back, end)} == {"bottom" if fall > 0 else "top"}
+    assert [note.get_text() for note in ax.texts] == [r"$\lambda = 0$", "0,25", "0,5", "0,75", r"$\lambda = 1$"]
 
 
 def test_a_ceiling_out_of_reach_is_left_out(table, scores):
@@ -259,6 +303,7 @@ def test_guidance_is_a_line_a_lam(full):
         line = plotted(ax, r"$\lambda = 0{,}5$")
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 5, 7.5])
         np.testing.assert_allclose(line.get_ydata(), rows[metric] * scale)
+    assert [tick.get_text() for tick in identity.get_xticklabels()] == ["1", "2", "3", "5", "7,5"]
     assert len(identity.lines) == 3 and identity.get_title().startswith("судья личности,")
 
 
@@ -275,15 +320,16 @@ def test_copying_stands_beside_identity_for_both_targets(full):
         assert ax.get_title() == f"$N = {n}$"
 
 
-def test_fid_over_the_number_of_samples_marks_the_whole_set():
+def test_fid_over_the_number_of_pictures_marks_the_whole_set():
     counts = pd.DataFrame([{"metric": metric, "count": count, "value": 10 + 100 / count, "low": 9, "high": 30}
-                           for metric in ("fid", "kid") for count in (390, 25, 300, 100)])  # fmt: skip
-    fig = plots.fid_vs_count(counts)
+                           for metric in ("fid", "kid") for count in (390, 25, 350, 300, 100)])  # fmt: skip
+    fig, counts_shown = plots.fid_vs_count(counts), [25, 100, 300, 350, 390]
     for ax in fig.axes:
-        np.testing.assert_array_equal(plotted(ax, "случайная часть образцов").get_xdata(), [25, 100, 300, 390])
-        assert plotted(ax, "все образцы").get_xdata()[0] == 390 and ax.get_xscale() == "log"
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "390"]  # 300 too near
-    assert [ax.get_ylabel() for ax in fig.axes] == ["FID", "KID"] and within(fig)
+        np.testing.assert_array_equal(plotted(ax, "случайная часть изображений").get_xdata(), counts_shown)
+        assert plotted(ax, "все изображения").get_xdata()[0] == 390 and ax.get_xscale() == "log"
+        np.testing.assert_array_equal(ax.get_xticks(), counts_shown)
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["25", "100", "300", "", "390"]  # 350 too near
+    assert [ax.get_ylabel() for ax in fig.axes] == ["KID", "FID"] and within(fig)
 
 
 # ---- training ----------------------------------------------------------------------------------------------
@@ -305,6 +351,44 @@ def test_training_curves_take_logs_with_few_validation_losses():
     train, val = plots.training_curves({"a": log, "b": log.drop(columns="val_loss")}).axes
     np.testing.assert_allclose(train.lines[0].get_ydata(), 1)
     assert [len(line.get_xdata()) for line in val.lines] == [3, 0]
+
+
+# ---- axes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [
+    (0.53, 0.63, ["0,54", "0,56", "0,58", "0,60", "0,62"]), (-1.2, 1.2, ["−1", "0", "1"]),
+    (-0.3, 0.3, ["−0,2", "0,0", "0,2"]), (87, 99.5, ["88", "92", "96"])])  # fmt: skip
+def test_ticks_of_an_axis_have_equally_many_decimals_and_are_three_or_more(low, high, expected):
+    with plt.rc_context(plots.RC):
+        fig, ax = plots._panels(1, height=4.5, width=plots.HALF)
+        ax.set_ylim(low, high)
+        plots._label(ax, "сходство\nличности", "сходство\nличности")
+        fig.draw_without_rendering()
+    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert shown == expected
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("сходство личности", "сходство\nличности")
+
+
+def test_ticks_of_a_logarithmic_axis_are_numbers_each_by_itself():
+    ax = plots.loss_curve(pd.DataFrame({"step": [0, 1], "loss": [1.0, 0.01]}), "").axes[0]
+    assert [ax.yaxis.get_major_formatter()(value) for value in (1, 0.1, 0.01)] == ["1", "0,1", "0,01"]
+
+
+@pytest.mark.parametrize("stem", FROM_TABLE)
+def test_what_stands_beside_an_axis_is_no_longer_than_the_axis(stem, full):
+    fig = getattr(plots, stem)(full[0])
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        assert ax.yaxis.label.get_window_extent().height <= ax.get_window_extent().height
+
+
+@pytest.mark.parametrize("stem", ["fid_vs_lam", "fid_vs_n_refs"])
+def test_no_reference_lies_on_the_frame(stem, full):
+    for ax in getattr(plots, stem)(full[0]).axes:
+        low, high = ax.get_ylim()
+        levels = [plotted(ax, label).get_ydata()[0] for label in ("реальные изображения", "автокодировщик")]
+        assert all(0.05 < (level - low) / (high - low) < 0.95 for level in levels)
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -329,6 +413,12 @@ def test_a_saved_figure_is_the_same_bytes_twice_undated_and_traceable(tmp_path, 
     assert content == second.read_bytes()
     assert b"CreationDate" not in content and b"notebook=08_ablate_lambda commit=abc1234" in content
     assert b"/Type3" not in content and b"/FontFile2" in content  # TrueType, embedded
+
+
+def test_without_git_a_figure_is_saved_of_an_unknown_commit(tmp_path, monkeypatch, table):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    saved = plots.save(plots.is_vs_lam(table), tmp_path / "is_vs_lam.pdf", "08_ablate_lambda")
+    assert b"commit=unknown" in saved.read_bytes()
 
 
 def test_drawing_leaves_the_callers_settings_alone(table):
