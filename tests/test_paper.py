@@ -69,8 +69,16 @@ def after_braces(text):
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
 OTHER_JUDGES = FACTS | {"people_judges": report.UNKNOWN}
 START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
-READOUT = report.readout_numbers(PAPER.parent / "results/bench/encoder_readout.csv", make_table(make_scores()))
-LOST = report.lost_numbers(PAPER.parent / "results/bench")
+BENCH, TABLE = PAPER.parent / "results/bench", make_table(make_scores())
+READOUT, LOST = report.readout_numbers(BENCH / "encoder_readout.csv", TABLE), report.lost_numbers(BENCH)
+CELLS = report.start_cells(BENCH / "training_gain.csv", TABLE.assign(profile="full"))
+
+
+def with_others(scores, main):
+    """Scores also of another person's prompts, at the most of them and λ = 1."""
+    own = scores[(scores["adapter"] == main["adapter"]) & (scores["lam"] == 1)]
+    own = own[own["n_refs"] == own["n_refs"].max()]
+    return pd.concat([scores, own.assign(adapter="other", seed=np.nan, identity=own["identity"] - 0.1)])
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +89,7 @@ def real_tables(tmp_path_factory):
     runs = (*RUNS, (run("concat-own-n4r-s0"), (4,)), (run("mean-shared-n4r-s0"), (4,)))
     scores = make_scores(runs, people=6)
     of_photographs(make_table(scores, runs)).to_csv(folder / "table.csv", index=False)
-    own = scores[(scores["adapter"] == MAIN["adapter"]) & (scores["n_refs"] == 4) & (scores["lam"] == 1)]
-    pd.concat([scores, own.assign(adapter="other", seed=np.nan)]).to_csv(folder / "scores.csv", index=False)
+    with_others(scores, MAIN).to_csv(folder / "scores.csv", index=False)
     (folder / "facts.json").write_text(json.dumps(FACTS | {"machine": "Linux x86_64, 2 cores", "train_seconds": 207.7}))
     return folder.parent
 
@@ -98,7 +105,7 @@ def known(real_tables):
     """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
     def keys(runs, judged=lambda table: table, facts=FACTS, **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
-        table = judged(make_table(scores, runs))
+        table, scores = judged(make_table(scores, runs)), with_others(scores, runs[0][0])
         return set(report.numbers(table, scores, facts, ablations.answers(table, scores, *measured(runs))))
 
     def of_merge(run, cell, n, lam):
@@ -107,7 +114,7 @@ def known(real_tables):
     alone = ((MAIN, (1, 2)),)
     return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
             "photographs": keys(RUNS, of_photographs, OTHER_JUDGES),
-            "others": {*START, *READOUT, *LOST, *of_profile(real_tables)[0]}}
+            "others": {*START, *report.start_results(CELLS), *READOUT, *LOST, *of_profile(real_tables)[0]}}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
@@ -175,7 +182,7 @@ def of_photographs(table):
     return pd.concat([table[table["metric"] != "is"], *seen], ignore_index=True)
 
 
-def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=None, real_rows=()):
+def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=None, start=None, real_rows=()):
     """Numbers, rows and figures of synthetic results into a copy of the paper."""
     more = more or {}
     scores = make_scores(runs, people=10)
@@ -183,7 +190,7 @@ def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=Non
     answers = ablations.answers(table, scores, *measured(runs))
     numbers = report.numbers(table, scores, facts, answers)
     report.write_numbers(numbers | more, paper / "numbers.tex")
-    rows = {"main_results": report.main_results(table), "profile": report.profile_rows(facts), "real": real_rows}
+    rows = {"main_results": report.main_results(table, start), "profile": report.profile_rows(facts), "real": real_rows}
     for stem, lines in (rows | report.question_rows(answers)).items():
         report.write_table(lines, paper / "tables" / f"{stem}.tex")
     main, n = runs[0][0]["adapter"], max(runs[0][1])
@@ -222,7 +229,8 @@ def built(request, tmp_path_factory, real_tables):
     paper = copied_paper(tmp_path_factory.mktemp("build") / "paper")
     real, rows = of_profile(real_tables)
     grids = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs, "facts": OTHER_JUDGES},
-             "full": {"runs": full_grid(), "more": START | real, "real_rows": rows}}  # fmt: skip
+             "full": {"runs": full_grid(), "more": START | report.start_results(CELLS) | READOUT | LOST | real,
+                      "start": CELLS, "real_rows": rows}}  # fmt: skip
     write_results(paper, **grids[request.param])
     run = latexmk(paper)
     assert run.returncode == 0, run.stdout.decode(errors="replace")[-3000:]
