@@ -76,7 +76,7 @@ def main() -> None:
     for n, metric, values in differences:
         interval = dict(zip(("value", "low", "high"), ablations.mean(values), strict=True))
         rows.append({"n_refs": n, "metric": metric, "count": len(values), **interval})
-    measured = pd.DataFrame(rows)[COLUMNS].round(4)
+    measured = pd.DataFrame(rows)[COLUMNS].round(6)
     measured.to_csv(paths.ROOT / "results/bench/training_gain.csv", index=False)
     print(measured.to_string(index=False))
 

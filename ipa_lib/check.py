@@ -273,7 +273,7 @@ def _data(profile: Profile) -> Iterator[Finding]:
         return None
     there = {split: people_with(taken[taken["split"] == split], least) for split, least in need.items()}
     said = ", ".join(f"{there[split]} {split} people with {least} or more" for split, least in need.items())
-    yield Finding("data", min(there.values()) > 0, f"{len(table)} pictures: {said}; {len(taken)} pictures are taken")
+    yield Finding("data", min(there.values()) > 0, f"{len(taken)} of {len(table)} pictures are taken: {said}")
     return len(taken), len(set(captions.captions(taken, chosen["style"])))
 
 

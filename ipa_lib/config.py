@@ -10,7 +10,7 @@ The parameters cell of a notebook is the one place where a default stands.
     lams: [0.0, 0.5, 1.0]     # the values of λ at which an adapter generates, unless its entry has `lams` of its own
     launch: torchrun --standalone --nproc-per-node 2  # what starts the processes of a training; without it there is one
     cells:                    # more pictures of adapters of the grid, for side questions: again a product of lists
-      - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [occluded100, reversed], guidance: [1.0, 5.0], lams: [1.0]}
+      - {adapters: [mean-own-n4r-s0], n_refs: 4, prompts: [own, reversed], guidance: [1.0, 5.0], lams: [1.0]}
 
 A profile without `grid` has grid and cells of `mini`, one without `lams` the values of λ there. What the workflow
 passes from elsewhere (`PASSED`) can't be set under `notebooks`. Every mistake is a ValueError of one line.

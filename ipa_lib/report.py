@@ -94,9 +94,9 @@ def numbers(
     Keys of usual cells: main|alt/n<N>|nmin|nmax/lam<λ>|lambest/<metric>, <metric>/<adapter>/n<N>/lam<λ>,
     ceiling/real|reconstruction/<metric>, floor/<metric>, floor/other/<metric>; paired differences:
     contrast/<name>. Each of these also with /low, /high, /interval. Words: verdict/<name>, main|alt/label.
-    Settings: grid/<name>, judge/<metric> (and judge/<metric>/<name> of one in `CITED`), count/<metric>, fact/<name>;
-    grid/reduced, the profile, but for the preprint's own; grid/photographs, the same where judges are not those trained
-    on drawn people.
+    Settings: grid/<name>, judge/<metric> (and judge/<metric>/<name> of one in `CITED`, judge/<metric>/own of one
+    trained with its base), count/<metric>, fact/<name>; grid/reduced, the profile, but for the preprint's own;
+    grid/photographs, the same where judges are not those trained on drawn people.
 
     Keys of the questions, only where the grid answers them; …/difference comes with the words …/verdict, and
     runs/<name of the function of `ablations`> is the number of trainings behind a value:
@@ -104,7 +104,9 @@ def numbers(
         occlusion/n<N>/<share of prompts>/identity|difference|excess/difference of main
     (b) best/n<N>/lam-identity|lam-kid|lam-fid|lam-text, and where it is not 1 what it has more than λ = 1:
         best/n<N>/identity|text/difference
-    (c) merge/n, merge/higher|lower|same (labels of those with more identity than the mean, less, neither),
+    (c) merge/n, merge/occluded (where prompts were), merge/<merge>/still (whose difference to the mean is the same at
+        both ends, as it is printed), merge/higher|lower|same (labels of those with more identity than the mean, less,
+        neither),
         merge/<merge>/label|identity|top1|kid|text|difference, and the same but the label at
         merge/<merge>/occluded0|occluded50|occluded100/…, there also excess/difference
     (d) slots/n, slots/<merge>/own-shared/difference (prompts in the order given), slots/<merge>/norm-given/difference
@@ -134,7 +136,8 @@ def numbers(
 
 
 def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
-    """The keys of usual cells, of the questions (a), (c) and (d) and of facts under real/, with real/grid/profile, and
+    """The keys of usual cells, of the questions (a), (c) and (d) and of facts under real/, with real/grid/profile and,
+    of adapters without a published start, real/start/new; and
     the rows of tables/real.tex, of a profile of photographs: its own tables, where its run is finished, or the
     published ones; else nothing."""
     folders = [results_dir(profile), results_dir("published") / profile] if profile else []
@@ -143,6 +146,7 @@ def of_photographs(profile: str) -> tuple[dict[str, str], list[str]]:
         return {}, []
     table, scores, facts = pd.read_csv(files[0]), pd.read_csv(files[1]), json.loads(files[2].read_text())
     known = {f"fact/{name}": _told(name, facts[name]) for name in (*FACTS, "machine", "train_seconds") if name in facts}
+    known |= {"start/new": "new"} if facts.get("start") in PROJECTIONS else {}
     asked = {
         **_of_over_n(ablations.over_n(table, scores)),
         **_of_merges(ablations.merges(table, scores)),
@@ -627,6 +631,9 @@ def _of_merges(frame: pd.DataFrame) -> dict[str, str]:
         for metric in ("identity", "top1", "kid", "text"):
             found |= _quantity(f"{place}/{metric}", row, metric, metric)
         found |= _difference(place, row) | _difference(f"{place}/excess", row, "excess")
+        found |= {"merge/occluded": row["prompts"]} if row["prompts"] != "own" else {}
+        if found.get(f"{name}/difference/low") == found.get(f"{name}/difference/high") is not None:
+            found[f"{name}/still"] = "still"
     return found
 
 
@@ -657,10 +664,10 @@ def _of_each_n(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _of_guidance(frame: pd.DataFrame) -> dict[str, str]:
-    found = {"guidance/n": str(frame["n_refs"].iloc[0])} if len(frame) else {}
+    at_one = frame[np.isclose(frame["lam"].astype(float), 1)].set_index("guidance")
+    found = {"guidance/n": str(at_one["n_refs"].iloc[0])} if len(at_one) else {}
     for row, metric in product(_records(frame), ("identity", "kid", "text")):
         found |= _quantity(f"guidance/w{row['guidance']:g}/lam{row['lam']:g}/{metric}", row, metric, metric)
-    at_one = frame[np.isclose(frame["lam"].astype(float), 1)].set_index("guidance")
     for metric, sign in (("identity", 1), ("kid", -1), ("text", 1)):
         judged = (sign * at_one[metric]).dropna()
         if len(judged):
@@ -714,6 +721,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
     rows = table[~table["adapter"].isin(REFERENCES)]
     lams = sorted(rows.loc[rows["adapter"].isin(main.names), "lam"].dropna().astype(float).unique())
     others = {len(v.names) for v in find_variants(table) if v.differs(main)} or {len(main.names)}
+    everyone = {len(main.names), *others}
     cell = scores[scores["adapter"].eq(main.names[0]) & scores["n_refs"].eq(main.n_refs[-1])]
     cell = cell[np.isclose(cell["lam"].astype(float), 1)]
     values = {
@@ -726,6 +734,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         "grid/guidance": ", ".join(_fact(w) for w in sorted(rows["guidance"].dropna().unique())),
         "grid/seeds": str(len(main.names)),
         "grid/seeds-others": _range(others),
+        "grid/seeds-all": _range(everyone),
         "grid/adapters": str(rows["adapter"].nunique()),
         "grid/people": _fact(cell["person"].nunique()),
         "grid/samples": _fact(len(cell)),
@@ -737,6 +746,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         judges = [judge_name(name) for name in named["judge"].dropna().unique()]
         values[f"judge/{metric}"] = ", ".join(judges)
         values |= {f"judge/{metric}/{name}": name for name in judges if name in CITED}
+        values |= {f"judge/{metric}/own": "own"} if "attribute judge" in set(named["judge"]) else {}
         counts = named["count"].dropna().astype(int)
         values[f"count/{metric}"] = _range(counts)
     return values

@@ -103,12 +103,14 @@ def _variant(key: tuple, rows: pd.DataFrame) -> Variant:
 
 def roles(table: pd.DataFrame) -> dict[str, Variant]:
     """{"main": the first variant trained with random n} and, where there is one, {"alt": the first one with another
-    merge that was judged at main's largest N}. ValueError for a table without an adapter."""
+    merge that was judged at main's largest N and λ = 1, of a seed of main}. ValueError: a table without an adapter."""
     found = find_variants(table)
     if not found:
         raise ValueError("table: no identity rows of an adapter; expected at least one evaluated adapter")
     main = next((v for v in found if v.random_n), found[0])
-    alt = next((v for v in found if v.merge != main.merge and main.n_refs[-1] in v.n_refs), None)
+    rows = usual(table)
+    judged = set(rows.loc[(rows["n_refs"] == main.n_refs[-1]) & (rows["lam"] == 1), "adapter"])
+    alt = next((v for v in found if v.merge != main.merge and judged.intersection(v.runs(main.seeds))), None)
     return {name: variant for name, variant in (("main", main), ("alt", alt)) if variant}
 
 

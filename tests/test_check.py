@@ -76,8 +76,8 @@ def test_everything_is_there(profile, base):
     parts = (base.unet, base.vae, base.text_encoder)
     millions = sum(p.numel() for part in parts for p in part.parameters()) / 1e6
     assert f"{millions:.1f} million parameters, 64 pixels" in findings["base"].text
-    assert findings["data"].text.startswith("72 pictures: 8 train people with 3 or more, 2 val people with 3 or more, "
-                                            "2 test people with 4 or more; 72 pictures are taken")
+    assert findings["data"].text.startswith("72 of 72 pictures are taken: 8 train people with 3 or more, "
+                                            "2 val people with 3 or more, 2 test people with 4 or more")
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_every_judge_of_photographs_has_a_line(profile, tmp_path, monkeypatch):
 
 def test_people_are_counted_who_will_take_part(profile):
     said = found(profile(**{"01_prepare_data": {"people": 6}}))["data"].text
-    assert said == ("72 pictures: 4 train people with 3 or more, 1 val people with 3 or more, "
-                    "1 test people with 4 or more; 36 pictures are taken")
+    assert said == ("36 of 72 pictures are taken: 4 train people with 3 or more, "
+                    "1 val people with 3 or more, 1 test people with 4 or more")
 
 
 def test_people_who_are_not_there_are_counted(profile, tmp_path, monkeypatch):

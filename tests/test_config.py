@@ -64,6 +64,12 @@ def test_every_profile_of_the_repository_loads(name):
     assert profile.name == name and profile.adapters and profile.lams
 
 
+def test_the_example_of_the_module_loads(tmp_path):
+    example = "\n".join(line for line in config.__doc__.splitlines() if line.startswith("    "))
+    (tmp_path / "mine.yaml").write_text(example)
+    assert "mean-own-n4r-s0/n4-reversed-w5" in config.load_profile(tmp_path / "mine.yaml").cells
+
+
 def test_mini_is_the_defaults_of_the_notebooks():
     assert config.load_profile("mini").notebooks == {}
 
