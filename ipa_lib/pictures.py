@@ -22,10 +22,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from .plots import CM, DPI, WIDTH, at_lam, number, styled, tex_number
+from .plots import CM, WIDTH, at_lam, number, styled, tex_number
 from .variants import usual
 
 REGIONS = ("образец", "подсказка", "главная", "внимание", ",")  # what `prompt_regions` says
+PICTURE_DPI = 200  # of generated faces in a figure
 TIE = 0.001  # shares of attention that differ by less count as equal
 
 
@@ -254,7 +255,7 @@ class Grid:
         inner = self.side_cm - 2 * self.pad
         x, y = self.left(column) + self.pad, self.upper(row) + self.pad
         ax = self.fig.add_axes(self.box(x, y, inner, inner))
-        side = min(round(inner * CM * DPI), 2 * len(picture))  # more would fill the file and show nothing
+        side = min(round(inner * CM * PICTURE_DPI), 2 * len(picture))  # more would fill the file and show nothing
         ax.imshow(_resized(picture, side), interpolation="none", aspect="auto")
         ax.set_axis_off()
         return ax
