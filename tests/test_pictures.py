@@ -45,7 +45,7 @@ def test_the_grid_stays_within_the_text_and_apart():
     assert fig.get_size_inches()[0] * 2.54 <= plots.WIDTH + 1e-9
 
 
-def test_the_raster_in_a_figure_has_three_hundred_dots_an_inch_and_at_most_twice_the_pictures_own():
+def test_the_raster_in_a_figure_has_two_hundred_dots_an_inch_and_at_most_twice_the_pictures_own():
     def raster(side):
         prompts, truths, samples = (one_color_pictures(*shape, side=side) for shape in ((1, 1), (1,), (1, 1)))
         fig = pictures.sample_grid(prompts, truths, samples, (1,))
@@ -53,8 +53,8 @@ def test_the_raster_in_a_figure_has_three_hundred_dots_an_inch_and_at_most_twice
         return fig.axes[0].images[0].get_array().shape[0], width
 
     pixels, inches = raster(512)
-    assert pixels / inches == pytest.approx(300, rel=0.01)
-    assert raster(64)[0] == 2 * 64 < pixels
+    assert pixels / inches == pytest.approx(pictures.PICTURE_DPI, rel=0.01)
+    assert raster(32)[0] == 2 * 32 < pixels
 
 
 # ---- failures ----------------------------------------------------------------------------------------------
