@@ -34,7 +34,7 @@ from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, usual
 CM = 1 / 2.54  # inches in a centimetre
 WIDTH = 16.5  # cm, the text width of paper/preprint.sty
 HALF = 8.0  # cm, two figures side by side
-DPI = 300  # of the pictures inside a figure
+DPI = 300  # of what is raster in a figure
 RC = {
     **sns.axes_style("whitegrid", {"axes.edgecolor": "0.4", "grid.color": "0.9"}),
     "font.family": "DejaVu Sans",
