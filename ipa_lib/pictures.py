@@ -123,7 +123,7 @@ def picture_rows(rows: Sequence[np.ndarray], names: Sequence[str] = (), size: fl
     for column, head in enumerate(heads):
         grid.head(column, column + 1, head)
     for row, name in enumerate(names):
-        grid.side(row, row + 1, name)
+        grid.beside(row, name, rotation=90)
     for row, shown in enumerate(rows):
         for column, picture in enumerate(shown):
             grid.show(row, column, picture)
@@ -270,14 +270,8 @@ class Grid:
         y = self.top - 0.15 + _raised(text) / 72 / CM
         self.fig.text(middle / self.width, self._y(y), text, ha="center", va="baseline")
 
-    def side(self, start: int, stop: int, text: str) -> None:
-        self._beside(start, stop, text, rotation=90)
-
-    def beside(self, row: int, text: str) -> None:
-        self._beside(row, row + 1, text)
-
-    def _beside(self, start: int, stop: int, text: str, **look) -> None:
-        middle = (self.upper(start) + self.upper(stop - 1) + self.side_cm) / 2
+    def beside(self, row: int, text: str, **look) -> None:
+        middle = self.upper(row) + self.side_cm / 2
         self.fig.text(self.margin / 2 / self.width, self._y(middle), text, ha="center", va="center", **look)
 
     def under(self, row: int, column: int, text: str) -> None:
