@@ -286,8 +286,8 @@ def target_shown(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     (to the nearest prompt), and excess, what copying has more than identity in the same sample.
 
     In the rows of target "shown" also identity_difference, copying_difference, excess_difference: against "left_out"
-    at the same N. An N at which "shown" alone was judged has no such row and no differences. Of both the seeds that
-    both have.
+    at the same N. An N at which "shown" alone was judged has no such row and no differences. All is of the seeds that
+    both variants have.
     """
     shown, left_out = _shown_and_left_out(table)
     seeds = set(shown.seeds) & set(left_out.seeds) if shown else ()

@@ -104,8 +104,8 @@ def numbers(
         occlusion/n<N>/<share of prompts>/identity|difference|excess/difference of main
     (b) best/n<N>/lam-identity|lam-kid|lam-fid|lam-text, and where it is not 1 what it has more than λ = 1:
         best/n<N>/identity|text/difference
-    (c) merge/n, merge/occluded (where prompts were), merge/<merge>/still (whose difference to the mean is the same at
-        both ends, as it is printed), merge/higher|lower|same (labels of those with more identity than the mean, less,
+    (c) merge/n, merge/occluded (where prompts were), merge/<merge>/like-mean (where the interval of its difference to
+        the mean is printed as zero), merge/higher|lower|same (labels of those with more identity than the mean, less,
         neither),
         merge/<merge>/label|identity|top1|kid|text|difference, and the same but the label at
         merge/<merge>/occluded0|occluded50|occluded100/…, there also excess/difference
@@ -632,9 +632,13 @@ def _of_merges(frame: pd.DataFrame) -> dict[str, str]:
             found |= _quantity(f"{place}/{metric}", row, metric, metric)
         found |= _difference(place, row) | _difference(f"{place}/excess", row, "excess")
         found |= {"merge/occluded": row["prompts"]} if row["prompts"] != "own" else {}
-        if found.get(f"{name}/difference/low") == found.get(f"{name}/difference/high") is not None:
-            found[f"{name}/still"] = "still"
+        found |= {f"{name}/like-mean": "mean"} if row["prompts"] == "own" and _vanishes(row, "difference") else {}
     return found
+
+
+def _vanishes(row: Mapping, name: str) -> bool:
+    """Is the whole interval of a difference of identity zero, as it is printed?"""
+    return all(round(end, DECIMALS["identity"]) == 0 for end in _values_of(row, name)[1:])
 
 
 def _of_slots(frame: pd.DataFrame) -> dict[str, str]:
@@ -721,7 +725,6 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
     rows = table[~table["adapter"].isin(REFERENCES)]
     lams = sorted(rows.loc[rows["adapter"].isin(main.names), "lam"].dropna().astype(float).unique())
     others = {len(v.names) for v in find_variants(table) if v.differs(main)} or {len(main.names)}
-    everyone = {len(main.names), *others}
     cell = scores[scores["adapter"].eq(main.names[0]) & scores["n_refs"].eq(main.n_refs[-1])]
     cell = cell[np.isclose(cell["lam"].astype(float), 1)]
     values = {
@@ -734,7 +737,7 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
         "grid/guidance": ", ".join(_fact(w) for w in sorted(rows["guidance"].dropna().unique())),
         "grid/seeds": str(len(main.names)),
         "grid/seeds-others": _range(others),
-        "grid/seeds-all": _range(everyone),
+        "grid/seeds-all": _range({len(main.names), *others}),
         "grid/adapters": str(rows["adapter"].nunique()),
         "grid/people": _fact(cell["person"].nunique()),
         "grid/samples": _fact(len(cell)),
@@ -742,13 +745,18 @@ def _grid(table: pd.DataFrame, scores: pd.DataFrame, found: Mapping[str, Variant
     }
     if (profiles := set(rows["profile"]) - {PUBLISHED}):
         values["grid/reduced"] = ", ".join(tex(name) for name in sorted(profiles))
+    return values | _judged_by(rows)
+
+
+def _judged_by(rows: pd.DataFrame) -> dict[str, str]:
+    """judge/<metric> with its additions and count/<metric>, of rows of adapters."""
+    values = {}
     for metric, named in rows.groupby("metric"):
         judges = [judge_name(name) for name in named["judge"].dropna().unique()]
         values[f"judge/{metric}"] = ", ".join(judges)
         values |= {f"judge/{metric}/{name}": name for name in judges if name in CITED}
         values |= {f"judge/{metric}/own": "own"} if "attribute judge" in set(named["judge"]) else {}
-        counts = named["count"].dropna().astype(int)
-        values[f"count/{metric}"] = _range(counts)
+        values[f"count/{metric}"] = _range(named["count"].dropna().astype(int))
     return values
 
 
@@ -763,9 +771,9 @@ def judge_name(name: str) -> str:
 
 
 def _told(name: str, value) -> str:
-    """A fact by its name: whole seconds, the machine and its device in Russian.
+    r"""A fact by its name: whole seconds, the machine and its device in Russian.
 
-    Linux x86_64, 2 cores -> Linux x86_64, as a program writes it, and ядер: 2.
+    Linux x86_64, 2 cores -> \texttt{Linux x86\_64}, ядер:~2.
     """
     if name == "train_seconds":
         return _fact(round(value))

@@ -288,7 +288,11 @@ def test_alt_has_another_merge_at_mains_largest_n(full):
     runs = ((MAIN, (1, 4)), (run("mean-shared-n4r-s0"), (4,)), (run("concat-own-n4r-s0"), (2,)),
             (run("gated-own-n4r-s0"), (4,)))  # fmt: skip
     scores = make_scores(runs, (0.0, 1.0), people=4)
-    assert variants.roles(make_table(scores, runs))["alt"].names == ("gated-own-n4r-s0",)
+    table = make_table(scores, runs)
+    assert variants.roles(table)["alt"].names == ("gated-own-n4r-s0",)
+    gated = table["adapter"] == "gated-own-n4r-s0"
+    for lacking in (table[~gated | (table["lam"] != 1)], table.assign(seed=table["seed"].mask(gated, 7))):
+        assert "alt" not in variants.roles(lacking)  # no λ = 1, no seed of main: nothing to pair
 
 
 @pytest.mark.parametrize("name", config.profile_names())

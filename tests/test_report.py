@@ -340,6 +340,30 @@ def test_a_question_says_of_how_many_trainings_its_values_are(full):
     assert found["runs/over_n"] == found["runs/slots"] == "2" and found["runs/merges"] == found["runs/guidance"] == "1"
 
 
+def test_a_merge_is_like_the_mean_where_its_whole_interval_is_printed_as_zero():
+    columns = ["merge", "prompts", "n_refs", "difference", "difference_low", "difference_high"]
+    rows = [("weighted", "own", 4, 1e-5, -2e-4, 2e-4), ("gated", "own", 4, 0.004, 0.0038, 0.0042),
+            ("sum", "own", 4, 0.0, -0.001, 0.0), ("sum", "occluded100", 4, 0.0, 0.0, 0.0)]
+    frame = pd.DataFrame(rows, columns=columns)
+    others = ("identity", "top1", "kid", "text", "excess")
+    absent = {f"{name}{end}": np.nan for name in others for end in ("", "_low", "_high")}
+    found = report._of_merges(frame.assign(**absent))
+    assert [key for key in found if key.endswith("/like-mean")] == ["merge/weighted/like-mean"]
+    assert "merge/occluded" in found and "merge/occluded" not in report._of_merges(frame[:3].assign(**absent))
+
+
+def test_a_judge_trained_with_its_base_is_told_from_the_usual_ones(table, scores):
+    assert "judge/text/own" not in numbers_of(table, scores)
+    judged = table.assign(judge=table["judge"].mask(table["metric"] == "text", "attribute judge"))
+    assert {"judge/text/own"} == {key for key in numbers_of(judged, scores) if key.endswith("/own")}
+
+
+def test_without_lam_one_at_several_w_there_is_no_best_w(full):
+    table, scores = full
+    found = numbers_of(table[(table["cell"].str.contains("-w") == False) | (table["lam"] != 1)], scores)  # noqa: E712
+    assert not [key for key in found if key.startswith(("guidance/n", "guidance/best"))]
+
+
 def test_logs_are_gathered_under_the_names_of_their_adapters(tmp_path):
     for name, first in (("b", 0.123456789), ("a", 0.5)):
         (tmp_path / name).mkdir()
