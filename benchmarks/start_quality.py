@@ -17,9 +17,10 @@ from ipa_lib.sampling import draw_sets
 PROMPTS, SAMPLES, METRICS = (1, 4), 2, ("identity", "top1", "text", "kid", "gain")
 
 
-def scored(adapter, models, stored, sets: pd.DataFrame, n_refs: int, judge, reference) -> tuple[list, pd.DataFrame]:
-    """Rows of the tidy table and the scores of one sample for each of `sets`."""
-    stream = draw_sets(models, adapter, stored, sets, n_refs, [1.0])
+def scored(adapter, models, stored, sets: pd.DataFrame, n_refs: int, judge, reference, **how,
+           ) -> tuple[list, pd.DataFrame]:
+    """Rows of the tidy table and the scores of one sample for each of `sets`; how: w, steps, seed of `draw_sets`."""
+    stream = draw_sets(models, adapter, stored, sets, n_refs, [1.0], **how)
     pictures = np.concatenate([part for _, part in tqdm(stream, desc=f"N = {n_refs}")])
     return evaluation.evaluate_cell(judge.look(pictures), reference)
 

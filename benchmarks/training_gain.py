@@ -3,53 +3,42 @@
 The start is given the prompts of the test people of `full` as the main adapter is, with the same noise, at λ = 1 and at
 its smallest and largest N. `gain` is the paired difference of identity, trained minus start, over all seeds of the main
 adapter; `over_n` what the largest N adds to the smallest in the start, and `gain_over_n` how much more it adds after
-training. Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 20 minutes of a
+training. Needs results/full/features (`make report PROFILE=full`, or its notebooks 01 and 03 alone) and 6 minutes of a
 core. Writes results/bench/training_gain.csv with 95 % intervals, bootstrapped over people.
 """
-import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from start_quality import scored  # beside this file
 
-from ipa_lib import (
-    ablations,
-    attention,
-    backbone,
-    data,
-    evaluation,
-    exchange,
-    features,
-    galleries,
-    identity_sets,
-    judges,
-    paths,
-)
-from ipa_lib.config import load_profile, main_run
-from ipa_lib.sampling import draw_sets
+from ipa_lib import ablations, attention, backbone, data, evaluation, exchange, features, galleries, judges, paths
+from ipa_lib.config import Profile, load_profile, main_run
+from ipa_lib.identity_sets import evaluation_sets, split_people
 from ipa_lib.variants import roles, usual
 
 COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
 
 
-def of_start(profile, n_refs: tuple[int, int]) -> tuple[list[dict], dict[int, pd.Series]]:
+def of_start(profile: Profile, n_refs: tuple[int, int]) -> tuple[list[dict], dict[int, pd.Series]]:
     """Rows of the tidy table for each N, and identity over (person, sample)."""
     results, judge = paths.results_dir(profile.name), judges.load_judges(paths.MODELS / "mini")
     table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
-    drawn = profile.settings("05_generate")
-    people = identity_sets.split_people(table, profile.max_refs + 2 * drawn["samples"], "test")
-    count = min(drawn["people"], len(people.rows))
-    sets = identity_sets.evaluation_sets(people, profile.max_refs, drawn["samples"], drawn["seed"], count)
+    drawn, sets = profile.settings("05_generate"), sets_of(profile, table)
     reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
-    start = profile.settings("04_train_adapter")["start"]
-    adapter = exchange.from_published(paths.ROOT / start, models.unet, slots="shared")  # all slots are the same yet
+    start = paths.ROOT / profile.settings("04_train_adapter")["start"]
+    adapter = exchange.from_published(start, models.unet, slots="shared")  # all slots are the same yet
     attention.attach(models.unet)
-    rows, identity = [], {}
-    for n in n_refs:
-        stream = draw_sets(models, adapter, stored, sets, n, [1.0], drawn["guidance"], drawn["steps"], drawn["seed"])
-        pictures = np.concatenate([part for _, part in tqdm(stream, desc=f"N = {n}")])
-        found, scores = evaluation.evaluate_cell(judge.look(pictures), reference, keys={"n_refs": n})
-        rows, identity = rows + found, identity | {n: scores.set_index(["person", "sample"])["identity"]}
-    return rows, identity
+    how = {"w": drawn["guidance"], "steps": drawn["steps"], "seed": drawn["seed"]}
+    found = {n: scored(adapter, models, stored, sets, n, judge, reference, **how) for n in n_refs}
+    rows = [{**row, "n_refs": n} for n, (cell, _) in found.items() for row in cell]
+    return rows, {n: scores.set_index(["person", "sample"])["identity"] for n, (_, scores) in found.items()}
+
+
+def sets_of(profile: Profile, table: pd.DataFrame) -> pd.DataFrame:
+    """Prompts and targets of the test people, as 05_generate has them."""
+    drawn = profile.settings("05_generate")
+    people = split_people(table, profile.max_refs + 2 * drawn["samples"], "test")
+    count = min(drawn["people"], len(people.rows))
+    return evaluation_sets(people, profile.max_refs, drawn["samples"], drawn["seed"], count)
 
 
 def of_trained(n_refs: tuple[int, int]) -> dict[int, pd.DataFrame]:
@@ -59,8 +48,8 @@ def of_trained(n_refs: tuple[int, int]) -> dict[int, pd.DataFrame]:
     main = roles(pd.read_csv(folder / "table.csv"))["main"]
     scores = usual(pd.read_csv(folder / "scores.csv"))
     scores = scores[scores["adapter"].isin(main.names) & (scores["lam"] == 1)]
-    wide = lambda part: part.pivot(index=["person", "sample"], columns="seed", values="identity")  # noqa: E731
-    return {n: wide(scores[scores["n_refs"] == n]) for n in n_refs}
+    return {int(n): part.pivot(index=["person", "sample"], columns="seed", values="identity")
+            for n, part in scores.groupby("n_refs") if n in n_refs}
 
 
 def main() -> None:
