@@ -27,7 +27,7 @@ base: $(BASE)  ## train the mini base model, its judges and its published adapte
 	@scripts/snakemake.sh --config profile=pretrain -- start
 
 check: $(BASE)  ## is everything there that PROFILE=sd15 needs: models, data, judges, disk, memory?
-	@python -m ipa_lib.check $(PROFILE)
+	@python -m ipa_lib.workflow.check $(PROFILE)
 
 paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the published tables (a minute)
 	@scripts/paper.sh full

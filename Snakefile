@@ -5,14 +5,16 @@
 import shlex
 import sys
 
-from ipa_lib import paths, report, runs
-from ipa_lib.config import AXES, load_profile, main_run
+from ipa_lib.files import ROOT
+from ipa_lib.report import latex
+from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow.config import AXES, load_profile, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
-RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(paths.ROOT)
+RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(ROOT)
 ONE = shlex.quote(sys.executable)
-RUN = f"{ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"
-TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
+RUN = f"{ONE} -m ipa_lib.workflow.runs {{input.nb}} {{log.nb}} {{params.flags}}"
+TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.workflow.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
 PARTS = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
          "text_encoder/model.safetensors", "image_encoder/model.safetensors")
 MINI_JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
@@ -26,15 +28,15 @@ JUDGES = [SPEC, *OWN_JUDGE] if SPEC.endswith((".yaml", ".yml", ".json")) else MI
 SOURCES = ["main.tex", "refs.bib", "preprint.sty", "results.sty"]
 
 START = PROFILE.settings("04_train_adapter")["start"]  # a kind of projection, or a published adapter
-STARTS = [START] if (paths.ROOT / START).is_file() else []
+STARTS = [START] if (ROOT / START).is_file() else []
 
 REAL = PROFILE.settings("14_write_paper")["real"] or "none"  # a profile of photographs that the paper shows besides
 BESIDES = [file for file in (
     *(f"results/bench/{name}.csv" for name in ("encoder_readout", "fitted_tokens", "start_quality", "training_gain")),
     f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
-) if (paths.ROOT / file).is_file()]
+) if (ROOT / file).is_file()]
 
-JUDGING = ("judges", "photo_judges", "faces", "fidelity")
+JUDGING = ("judges", "photo_judges", "faces", "inception")
 
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
 FIGURES = {
@@ -56,7 +58,7 @@ FACTS = [f"{RESULTS}/{file}" for file in (
 
 def lib(*names):
     """The modules that a stage depends on; imports are invisible to Snakemake."""
-    return [f"ipa_lib/{name}.py" for name in names]
+    return [str(path.relative_to(ROOT)) for name in names for path in (ROOT / "ipa_lib").glob(f"*/{name}.py")]
 
 
 def flags(notebook, **values):
@@ -90,7 +92,7 @@ rule all:
 
 rule data:
     input: nb="notebooks/01_prepare_data.ipynb",
-           lib=lib("data", "mini_celeba", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
+           lib=lib("picture_table", "faces", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
     output: multiext(f"{RESULTS}/", "data.json", "pictures.csv", "near_duplicates.csv")
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
     params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
@@ -120,7 +122,7 @@ rule train:
 
 rule generate:
     input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", nb="notebooks/05_generate.ipynb",
-           lib=lib("sampling", "galleries", "identity_sets", "features", "mini_celeba")
+           lib=lib("sampling", "galleries", "identity_sets", "features", "faces")
     output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv", "provenance.json")
     log: nb=f"{RESULTS}/samples/{{adapter}}/{{cell}}/05_generate.ipynb"
     params: flags=cell_flags
@@ -132,7 +134,7 @@ rule generate:
 # small files Snakemake compares these.
 rule evaluate:
     input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, nb="notebooks/06_evaluate.ipynb",
-           lib=lib("evaluation", "metrics", "intervals", *JUDGING)
+           lib=lib("scoring", "metrics", "intervals", *JUDGING)
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
     params: flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
@@ -142,7 +144,7 @@ rule evaluate:
 
 rule ceilings:
     input: rules.features.output, JUDGES, nb="notebooks/07_measure_ceilings.ipynb",
-           lib=lib("evaluation", "metrics", "intervals", *JUDGING)
+           lib=lib("scoring", "metrics", "intervals", *JUDGING)
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
     params: flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
@@ -153,7 +155,7 @@ rule ceilings:
 rule slots:
     input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
            expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES,
-           nb="notebooks/08_compare_slots.ipynb", lib=lib("evaluation", "adapter", *JUDGING)
+           nb="notebooks/08_compare_slots.ipynb", lib=lib("scoring", "adapter", *JUDGING)
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
     params: flags=flags("08_compare_slots")
@@ -163,7 +165,7 @@ rule slots:
 
 rule counts:
     input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES,
-           nb="notebooks/09_count_samples.ipynb", lib=lib("evaluation", "metrics", *JUDGING)
+           nb="notebooks/09_count_samples.ipynb", lib=lib("scoring", "metrics", *JUDGING)
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
     params: flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
@@ -176,8 +178,8 @@ rule table:
            scores=expand(f"{RESULTS}/metrics/{{cell}}/scores.csv", cell=[*PROFILE.cells, "ceilings"])
     output: table=f"{RESULTS}/table.csv", scores=f"{RESULTS}/scores.csv"
     run:
-        report.gather(input.table, output.table)
-        report.gather(input.scores, output.scores)
+        latex.gather(input.table, output.table)
+        latex.gather(input.scores, output.scores)
 
 
 rule facts:
@@ -187,7 +189,7 @@ rule facts:
     run:
         runs.gather_facts(input.facts, output.facts)
         runs.gather_costs(input.costs, output.costs)
-        report.gather_logs(input.logs, output.logs)
+        latex.gather_logs(input.logs, output.logs)
 
 
 rule over_n_refs:
@@ -218,7 +220,7 @@ rule compare_adapters:
 
 rule show_samples:
     input: rules.table.output, nb="notebooks/13_show_samples.ipynb",
-           lib=lib("plots", "pictures", "galleries", "variants")
+           lib=lib("plots", "grids", "galleries", "variants")
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
     log: nb=f"{RESULTS}/13_show_samples.ipynb"
     params: flags=flags("13_show_samples")
@@ -227,7 +229,7 @@ rule show_samples:
 
 rule numbers:
     input: rules.table.output, rules.slots.output, rules.facts.output, BESIDES, nb="notebooks/14_write_paper.ipynb",
-           lib=lib("report", "ablations", "variants", "intervals")
+           lib=lib("latex", "ablations", "variants", "intervals")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"
     params: flags=flags("14_write_paper")
@@ -253,7 +255,7 @@ rule paper:
 
 rule base:
     input: rules.data.output, nb="notebooks/02_train_base.ipynb",
-           lib=lib("mini_base", "descriptions", "data") if OWN_BASE else []
+           lib=lib("mini_base", "phrases", "picture_table") if OWN_BASE else []
     output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini: `make base` alone
     log: nb=f"{RESULTS}/02_train_base.ipynb"
     params: flags=flags("02_train_base")

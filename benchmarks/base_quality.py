@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ipa_lib import backbone, captions, celeba, intervals, judges, paths, sampling
-from ipa_lib.mini_celeba import write_mini_celeba
+from ipa_lib import files
+from ipa_lib.data import captions, celeba
+from ipa_lib.diffusion import backbone, sampling
+from ipa_lib.drawn.faces import write_mini_celeba
+from ipa_lib.evaluation import intervals, judges
+from ipa_lib.workflow import paths
 
 SAMPLES, BATCH, W, STEPS = 2, 100, 3.0, 20
 
@@ -51,7 +55,7 @@ def main() -> None:
     found = [row for kind, pictures in shown.items()
              for row in rows(kind, judge.look(pictures).attribute_logits > 0, wanted, people)]  # fmt: skip
     measured = pd.DataFrame(found).round(4)
-    measured.to_csv(paths.ROOT / "results/bench/base_quality.csv", index=False)
+    measured.to_csv(files.ROOT / "results/bench/base_quality.csv", index=False)
     print(measured.pivot(index="attribute", columns="pictures", values="seen").to_string())
 
 

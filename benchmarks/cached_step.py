@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 import torch
 
-from ipa_lib import attention, backbone, paths, training
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.features import Features
+from ipa_lib.diffusion import backbone, training
+from ipa_lib.diffusion.features import Features
+from ipa_lib.model import attention
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.workflow import paths
 
 BATCH, ROUNDS = 16, 9
 

@@ -14,8 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from ipa_lib import data, features, identity_sets, intervals, judges, metrics, paths, training
-from ipa_lib.celeba import load_pictures
+from ipa_lib import files
+from ipa_lib.data import identity_sets, picture_table
+from ipa_lib.data.celeba import load_pictures
+from ipa_lib.diffusion import features, training
+from ipa_lib.evaluation import intervals, judges, metrics
+from ipa_lib.workflow import paths
 
 PROMPTS, HIDDEN, STEPS, BATCH, LR = (1, 2, 4, 8), 512, 1500, 256, 1e-3
 
@@ -61,7 +65,7 @@ def main() -> None:
     if not (results / "features/manifest.json").is_file():
         print("encoder_readout: left out, results/full/features is missing: make report PROFILE=full")
         return
-    table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
+    table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored = features.load_features(table, source, results / "features")
     train, val = (looked_at(table, stored, judge, identity_sets.split_people(table, 2 * max(PROMPTS), split))
                   for split in ("train", "val"))
@@ -73,7 +77,7 @@ def main() -> None:
     found = [{"read_out": name, **row} for name, by in read.items() for n in PROMPTS for row in scored(by, val, n)]
     columns = ["read_out", "n_refs", "metric", "value", "low", "high", "count"]
     measured = pd.DataFrame(found)[columns].round(4)
-    measured.to_csv(paths.ROOT / "results/bench/encoder_readout.csv", index=False)
+    measured.to_csv(files.ROOT / "results/bench/encoder_readout.csv", index=False)
     print(measured.pivot(index=["read_out", "n_refs"], columns="metric", values="value").to_string())
 
 

@@ -27,9 +27,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ipa_lib import attention, backbone, celeba, exchange, explorer, folders, judges, paths
-from ipa_lib.explorer import Session, Wish
-from ipa_lib.intervals import bootstrap
+from ipa_lib import files
+from ipa_lib.data import celeba, folders
+from ipa_lib.diffusion import backbone
+from ipa_lib.evaluation import judges
+from ipa_lib.evaluation.intervals import bootstrap
+from ipa_lib.explore import explorer
+from ipa_lib.explore.explorer import Session, Wish
+from ipa_lib.model import attention, exchange
+from ipa_lib.workflow import paths
 
 STEPS, SAMPLES, N, CAPTION = 20, 4, 4, "a photo of a person with glasses, smiling"
 ADAPTER, CASES = "published", ("lam", "prompt", "text", "lam0", "again")
@@ -40,7 +46,8 @@ def new_session(folder: Path) -> Session:
     """Models, and nobody in it: the person comes from files."""
     models = backbone.load_base(paths.MODELS / "mini")
     start = str(paths.MODELS / "mini/ip_adapter/ip-adapter_mini.safetensors")
-    exchange.start_adapter(start, models, N, "mean", "own", "given").save(explorer.adapter_file(folder, ADAPTER))
+    adapter = exchange.start_adapter(start, models.unet, models.image_encoder, N, "mean", "own", "given")
+    adapter.save(explorer.adapter_file(folder, ADAPTER))
     attention.attach(models.unet)
     nobody = pd.DataFrame(columns=["person"])
     return Session(folder, models, judges.load_judges(paths.MODELS / "mini"), nobody, nobody, (ADAPTER,))
@@ -48,8 +55,8 @@ def new_session(folder: Path) -> Session:
 
 def cases(session: Session) -> dict[str, Callable]:
     """What is asked for, by name; "first" forgets all that was computed before."""
-    files = folders.picture_files(paths.ROOT / "docs/person")
-    photographs = celeba.load_pictures(files, session.models.picture_size)
+    paths = folders.picture_files(files.ROOT / "docs/person")
+    photographs = celeba.load_pictures(paths, session.models.picture_size)
     who, seed = session.own_subject(photographs), 7
 
     def draw(subject=who, caption=CAPTION, prompts=range(N), lam=1.0):
@@ -94,7 +101,7 @@ def row(name: str, own: np.ndarray, first: np.ndarray) -> dict:
     return {"case": name, "seconds": np.median(own), "slowest": own.max(), "ratio": ratio, "low": low, "high": high,
             "rounds": len(own), "samples": SAMPLES, "steps": STEPS, "N": N, "threads": torch.get_num_threads(),
             "hardware": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__,
-            "code": paths.sha256(explorer.__file__)[:8]}  # fmt: skip
+            "code": files.sha256(explorer.__file__)[:8]}  # fmt: skip
 
 
 def main() -> None:
@@ -110,7 +117,7 @@ def main() -> None:
                              columns=["case", "own", "first"])  # fmt: skip
     times = {name: one[["own", "first"]].to_numpy().T for name, one in found.groupby("case")}
     table = pd.DataFrame([row(name, *times[name]) for name in ("first", *CASES)]).round(4)
-    with paths.atomic(paths.ROOT / "results/bench/explore_latency.csv") as file:
+    with files.atomic(files.ROOT / "results/bench/explore_latency.csv") as file:
         table.to_csv(file, index=False)
     print(table.iloc[:, :7].to_string(index=False))
 

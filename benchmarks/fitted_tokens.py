@@ -17,9 +17,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ipa_lib import attention, backbone, data, evaluation, exchange, features, galleries, identity_sets, judges, paths
-from ipa_lib.sampling import draw_sets
-from ipa_lib.training import train_adapter
+from ipa_lib import files
+from ipa_lib.data import identity_sets, picture_table
+from ipa_lib.diffusion import backbone, features, galleries
+from ipa_lib.diffusion.sampling import draw_sets
+from ipa_lib.diffusion.training import train_adapter
+from ipa_lib.evaluation import judges, scoring
+from ipa_lib.model import attention, exchange
+from ipa_lib.workflow import paths
 
 TOKENS = (4, 16)
 PROMPTS, SAMPLES, STEPS, BATCH, LR, GAMMA, EVERY, APART = 8, 2, 1000, 48, 2e-3, 0.02, 500, 0.1
@@ -61,19 +66,19 @@ def measured(tokens: int) -> pd.DataFrame:
     """Scores of so many tokens a person before, half-way through and after their training."""
     torch.manual_seed(0)
     results, judge = paths.results_dir("full"), judges.load_judges(paths.MODELS / "mini")
-    table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
+    table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
     people = identity_sets.split_people(table, PROMPTS + 2 * SAMPLES, "val")
     sets = identity_sets.evaluation_sets(people, PROMPTS, SAMPLES, 0, len(people.rows))
     prompts = {row.person: list(row.prompts) for row in sets.itertuples()}
-    reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
+    reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     adapter = exchange.from_published(START, models.unet, slots="shared")
     stored = fitted(adapter, stored, prompts, tokens)
     attention.attach(models.unet)
 
     def scored(step: int) -> list[dict]:
         pictures = np.concatenate([part for _, part in draw_sets(models, adapter, stored, sets, 1, [1.0])])
-        rows = evaluation.evaluate_cell(judge.look(pictures), reference)[0]
+        rows = scoring.evaluate_cell(judge.look(pictures), reference)[0]
         return [{**row, "tokens": tokens, "step": step} for row in rows]
 
     own = identity_sets.Groups({person: np.array(rows) for person, rows in prompts.items()}, PROMPTS, 0)
@@ -92,7 +97,7 @@ def main() -> None:
         print("fitted_tokens: left out, results/full/features is missing: make report PROFILE=full")
         return
     table = pd.concat(map(measured, TOKENS))
-    table.to_csv(paths.ROOT / "results/bench/fitted_tokens.csv", index=False)
+    table.to_csv(files.ROOT / "results/bench/fitted_tokens.csv", index=False)
     print(table.pivot(index=["tokens", "step"], columns="metric", values="value").to_string())
 
 

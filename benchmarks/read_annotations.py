@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ipa_lib import celeba, paths
+from ipa_lib import files
+from ipa_lib.data import celeba
+from ipa_lib.workflow import paths
 
 ROWS, PEOPLE, ROUNDS = 202_599, 10_177, 7
-MEASURED = paths.ROOT / "results/bench/read_annotations.csv"
+MEASURED = files.ROOT / "results/bench/read_annotations.csv"
 
 
 def write_annotations(root: Path) -> None:

@@ -10,9 +10,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ipa_lib import attention, backbone, data, evaluation, exchange, features, galleries, identity_sets, judges, paths
-from ipa_lib.intervals import bootstrap
-from ipa_lib.sampling import draw_sets
+from ipa_lib.data import identity_sets, picture_table
+from ipa_lib.diffusion import backbone, features, galleries
+from ipa_lib.diffusion.sampling import draw_sets
+from ipa_lib.evaluation import judges, scoring
+from ipa_lib.evaluation.intervals import bootstrap
+from ipa_lib.model import attention, exchange
+from ipa_lib.workflow import paths
 
 PROMPTS, SAMPLES, METRICS = (1, 4), 2, ("identity", "top1", "text", "kid", "gain")
 
@@ -22,7 +26,7 @@ def scored(adapter, models, stored, sets: pd.DataFrame, n_refs: int, judge, refe
     """Rows of the tidy table and the scores of one sample for each of `sets`; how: w, steps, seed of `draw_sets`."""
     stream = draw_sets(models, adapter, stored, sets, n_refs, [1.0], **how)
     pictures = np.concatenate([part for _, part in tqdm(stream, desc=f"N = {n_refs}")])
-    return evaluation.evaluate_cell(judge.look(pictures), reference)
+    return scoring.evaluate_cell(judge.look(pictures), reference)
 
 
 def of_start(file, models, stored, sets: pd.DataFrame, judge, reference, first: dict) -> pd.DataFrame:
@@ -45,17 +49,17 @@ def main() -> None:
     if len(files) == 1:
         print("start_quality: left out, there is one start alone: configs/pretrain-mlp.yaml makes another")
         return
-    table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
+    table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
     people = identity_sets.split_people(table, 8 + 2 * SAMPLES, "val")
     sets = identity_sets.evaluation_sets(people, 8, SAMPLES, 0, len(people.rows))
-    reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
+    reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     attention.attach(models.unet)
     first: dict = {}
     measured = pd.concat(of_start(file, models, stored, sets, judge, reference, first) for file in files)
     columns = ["start", "projection", "n_refs", "metric", "value", "low", "high", "count"]
     measured = measured.query("metric in @METRICS")[columns].round(4)
-    measured.to_csv(paths.ROOT / "results/bench/start_quality.csv", index=False)
+    measured.to_csv(files.ROOT / "results/bench/start_quality.csv", index=False)
     print(measured.pivot(index=["projection", "n_refs"], columns="metric", values="value").to_string())
 
 

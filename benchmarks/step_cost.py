@@ -17,7 +17,7 @@ arithmetic in a step, whatever N: their rows differ by noise alone. `ms` and `te
 within a run. `kv_mb` is the size of the merged keys and values of both branches (MB = 10^6 bytes), `once_ms` the least
 time that making them took: once a generation, not a step. `batch` counts both branches, `latents` is the side of the
 latents. `step_cost.json` has the same rows and every single time. A run replaces the rows of the same model, size,
-device, dtype and compilation; with `--add` its rounds join theirs. `code` is the hash of ipa_lib/attention.py.
+device, dtype and compilation; with `--add` its rounds join theirs. `code` is the hash of ipa_lib/model/attention.py.
 """
 import argparse
 import copy
@@ -38,11 +38,13 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from tqdm import tqdm
 
-from ipa_lib import attention, mini_base, paths
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import ImageKV
-from ipa_lib.exchange import to_published
-from ipa_lib.intervals import bootstrap
+from ipa_lib import files
+from ipa_lib.drawn import mini_base
+from ipa_lib.evaluation.intervals import bootstrap
+from ipa_lib.model import attention
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.attention import ImageKV
+from ipa_lib.model.exchange import to_published
 
 MERGES = ("mean", "weighted", "gated", "concat")
 OURS, THEIRS = (1, 4, 16), (4, 16)  # N
@@ -228,7 +230,7 @@ def facts(name: str, options: argparse.Namespace) -> dict:
         "dtype": str(options.dtype).removeprefix("torch."), "compiled": options.compile,
         "hardware": torch.cuda.get_device_name() if options.device == "cuda" else processor(),
         "threads": torch.get_num_threads(), "python": platform.python_version(), "torch": torch.__version__,
-        "diffusers": diffusers.__version__, "code": paths.sha256(attention.__file__)[:8],
+        "diffusers": diffusers.__version__, "code": files.sha256(attention.__file__)[:8],
     }
 
 
@@ -259,9 +261,9 @@ def save(runs: dict, folder: Path) -> None:
     """step_cost.json and step_cost.csv."""
     for run in runs.values():
         run["rows"] = [row(run["about"], case) for case in run["cases"]]
-    with paths.atomic(folder / "step_cost.json") as file:
+    with files.atomic(folder / "step_cost.json") as file:
         file.write_text(json.dumps(runs))
-    with paths.atomic(folder / "step_cost.csv") as file:
+    with files.atomic(folder / "step_cost.csv") as file:
         pd.DataFrame([row for run in runs.values() for row in run["rows"]]).to_csv(file, index=False)
 
 
@@ -280,7 +282,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="torch.compile of the whole U-Net")
     parser.add_argument("--threads", type=int, default=2, help="of torch, on the CPU (default 2)")
     parser.add_argument("--add", action="store_true", help="to the rounds that are stored already")
-    parser.add_argument("--folder", type=Path, default=paths.ROOT / "results" / "bench")
+    parser.add_argument("--folder", type=Path, default=files.ROOT / "results" / "bench")
     options = parser.parse_args()
     if options.rounds is not None and options.rounds < 2:
         parser.error("--rounds: an interval needs at least 2")

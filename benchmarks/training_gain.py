@@ -9,10 +9,16 @@ core. Writes results/bench/training_gain.csv with 95 % intervals, bootstrapped o
 import pandas as pd
 from start_quality import scored  # beside this file
 
-from ipa_lib import ablations, attention, backbone, data, evaluation, exchange, features, galleries, judges, paths
-from ipa_lib.config import Profile, load_profile, main_run
-from ipa_lib.identity_sets import evaluation_sets, split_people
-from ipa_lib.variants import roles, usual
+from ipa_lib import files
+from ipa_lib.data import picture_table
+from ipa_lib.data.identity_sets import evaluation_sets, split_people
+from ipa_lib.diffusion import backbone, features, galleries
+from ipa_lib.evaluation import judges, scoring
+from ipa_lib.model import attention, exchange
+from ipa_lib.report import ablations
+from ipa_lib.report.variants import roles, usual
+from ipa_lib.workflow import paths
+from ipa_lib.workflow.config import Profile, load_profile, main_run
 
 COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
 
@@ -20,11 +26,11 @@ COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
 def of_start(profile: Profile, n_refs: tuple[int, int]) -> tuple[list[dict], dict[int, pd.Series]]:
     """Rows of the tidy table for each N, and identity over (person, sample)."""
     results, judge = paths.results_dir(profile.name), judges.load_judges(paths.MODELS / "mini")
-    table, source = data.read_table(results / "pictures.csv"), features.source_of(results / "features")
+    table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
     stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
     drawn, sets = profile.settings("05_generate"), sets_of(profile, table)
-    reference = evaluation.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
-    start = paths.ROOT / profile.settings("04_train_adapter")["start"]
+    reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
+    start = files.ROOT / profile.settings("04_train_adapter")["start"]
     adapter = exchange.from_published(start, models.unet, slots="shared")  # all slots are the same yet
     attention.attach(models.unet)
     how = {"w": drawn["guidance"], "steps": drawn["steps"], "seed": drawn["seed"]}
@@ -44,7 +50,7 @@ def sets_of(profile: Profile, table: pd.DataFrame) -> pd.DataFrame:
 def of_trained(n_refs: tuple[int, int]) -> dict[int, pd.DataFrame]:
     """Identity of the main adapter at λ = 1 for each N, [(person, sample) × seed]: of a run here, else as published."""
     here = paths.results_dir("full")
-    folder = here if (here / "scores.csv").is_file() else paths.ROOT / "results/published" / paths.PUBLISHED
+    folder = here if (here / "scores.csv").is_file() else files.ROOT / "results/published" / paths.PUBLISHED
     main = roles(pd.read_csv(folder / "table.csv"))["main"]
     scores = usual(pd.read_csv(folder / "scores.csv"))
     scores = scores[scores["adapter"].isin(main.names) & (scores["lam"] == 1)]
@@ -66,7 +72,7 @@ def main() -> None:
         interval = dict(zip(("value", "low", "high"), ablations.mean(values), strict=True))
         rows.append({"n_refs": n, "metric": metric, "count": len(values), **interval})
     measured = pd.DataFrame(rows)[COLUMNS].round(6)
-    measured.to_csv(paths.ROOT / "results/bench/training_gain.csv", index=False)
+    measured.to_csv(files.ROOT / "results/bench/training_gain.csv", index=False)
     print(measured.to_string(index=False))
 
 

@@ -14,4 +14,4 @@ mkdir -p "$results"
 [ "$from" = "$results" ] || cp "${files[@]/#/$from/}" "$results"
 rules=(over_n_refs over_lambda compare_adapters numbers paper)
 scripts/snakemake.sh --config profile="$profile" --forcerun "${rules[@]}" --allowed-rules "${rules[@]}" -- paper
-python -m ipa_lib.config "$profile" | tail -n 1
+python -m ipa_lib.workflow.config "$profile" | tail -n 1

@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=$1; from=results/$profile; to=results/published/$profile
-pdf=$(python -m ipa_lib.config "$profile" | tail -n 1); figures=$(dirname "$pdf")/figures
+pdf=$(python -m ipa_lib.workflow.config "$profile" | tail -n 1); figures=$(dirname "$pdf")/figures
 setting() { # PROFILE NOTEBOOK PARAMETER
-    python -c 'import sys; from ipa_lib.config import load_profile as load; print(load(sys.argv[1]).settings(sys.argv[2])[sys.argv[3]])' "$@"
+    python -c 'import sys; from ipa_lib.workflow.config import load_profile as load; print(load(sys.argv[1]).settings(sys.argv[2])[sys.argv[3]])' "$@"
 }
 drawn=$(setting "$profile" 01_prepare_data draw)
 files=("$from"/{table,scores,slots,counts,costs,logs}.csv "$from/facts.json" "$from"/{08,09,10,11,12,14}_*.ipynb)
@@ -25,7 +25,7 @@ cp "${files[@]}" "$to"
 if [ "$profile" = "$(setting full 14_write_paper real)" ]; then
     cp "$to/generated_grid.pdf" paper/figures/real_grid.pdf
 elif [ "$pdf" = paper/main.pdf ]; then # the profile that the README shows
-    python -c 'import sys; from ipa_lib.runs import write_picture; write_picture(*sys.argv[1:])' \
+    python -c 'import sys; from ipa_lib.workflow.runs import write_picture; write_picture(*sys.argv[1:])' \
         "$to"/13_*.ipynb docs/sample_grid.png
 fi
 du -sh "$to"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 profile=$1
-pdf=$(python -m ipa_lib.config "$profile" | tail -n 1) # a mistake in the profile: one line, before anything runs
+pdf=$(python -m ipa_lib.workflow.config "$profile" | tail -n 1) # a mistake in the profile: one line, before anything runs
 
 target=all
 tex_tool >/dev/null || target=paper_inputs

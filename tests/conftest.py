@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from ipa_lib.celeba import ATTRIBUTES
+from ipa_lib.data.celeba import ATTRIBUTES
 
 settings.register_profile("project", deadline=None)  # a busy machine is no failure
 settings.load_profile("project")
@@ -64,7 +64,7 @@ def base_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(base_folder):
-    from ipa_lib.backbone import load_base
+    from ipa_lib.diffusion.backbone import load_base
 
     return load_base(base_folder)
 
@@ -72,7 +72,8 @@ def base(base_folder):
 @pytest.fixture(scope="session")
 def stored(tiny_celeba, base):
     """(table, features) of the tiny set through the random base."""
-    from ipa_lib import celeba, features
+    from ipa_lib.data import celeba
+    from ipa_lib.diffusion import features
 
     table = celeba.read_celeba(tiny_celeba)
     return table, features.compute_features(table, base)

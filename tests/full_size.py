@@ -23,8 +23,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from ipa_lib.check import half_is_slow
-from ipa_lib.mini_base import new_tokenizer
+from ipa_lib.drawn.mini_base import new_tokenizer
+from ipa_lib.workflow.check import half_is_slow
 
 UNET = {
     "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "cross_attention_dim": 768,
@@ -102,7 +102,8 @@ def execute(notebook, output, flags, ipython):
     """Run a notebook file as the workflow does, and what it took: seconds by the clock and by the processor, and bytes
     of the largest process, its kernel, at its largest. `ipython` is the kernel's IPython directory."""
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "ipa_lib.runs", notebook, output, "-q", *shlex.split(flags)],
+    process = subprocess.Popen([sys.executable, "-m", "ipa_lib.workflow.runs", notebook, output, "-q",
+                                *shlex.split(flags)],
                                env=os.environ | {"IPYTHONDIR": str(ipython)})  # fmt: skip
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

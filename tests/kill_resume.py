@@ -23,9 +23,12 @@ import random_base
 import torch
 from conftest import _write_celeba
 
-from ipa_lib import attention, celeba, features, galleries, identity_sets, paths, sampling, training
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.backbone import Source, load_base
+from ipa_lib import files
+from ipa_lib.data import celeba, identity_sets
+from ipa_lib.diffusion import features, galleries, sampling, training
+from ipa_lib.diffusion.backbone import Source, load_base
+from ipa_lib.model import attention
+from ipa_lib.model.adapter import MultiImageAdapter
 
 
 class Stage:
@@ -50,9 +53,9 @@ class Stage:
                                         [sets[0]], 1e-3, validate_every=5, checkpoint=checkpoint)
         records = list(stream)
         state = {name: x for name, x in checkpoint.load().items() if name != "seconds"}  # before the last step
-        with paths.atomic(folder / "log.jsonl") as file:
+        with files.atomic(folder / "log.jsonl") as file:
             file.write_text("".join(json.dumps(record) + "\n" for record in records))
-        with paths.atomic(folder / "state.sha256") as file:
+        with files.atomic(folder / "state.sha256") as file:
             file.write_text(digest(state))
         self.adapter.save(folder / "adapter.safetensors")
         checkpoint.remove()
@@ -88,7 +91,7 @@ def forked(stage, folder) -> int:
         return process
     try:
         os.dup2(os.open(folder.parent / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        paths.sweep(folder)  # as every notebook does first
+        files.sweep(folder)  # as every notebook does first
         stage(folder)
         os._exit(0)
     except BaseException as error:
@@ -105,7 +108,7 @@ def ended(process) -> bool:
 
 
 def half_written(folder) -> list[Path]:
-    return [file for file in folder.rglob(f".*{paths.HOST}+*") if file.exists()]
+    return [file for file in folder.rglob(f".*{files.HOST}+*") if file.exists()]
 
 
 def contents(folder) -> dict[str, bytes]:

@@ -5,7 +5,9 @@ import json
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ipa_lib import captions, judges, mini_base
+from ipa_lib.data import captions
+from ipa_lib.drawn import mini_base
+from ipa_lib.evaluation import judges
 
 
 def write(folder, seed=0):

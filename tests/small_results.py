@@ -6,20 +6,12 @@
 import sys
 from pathlib import Path
 
-from ipa_lib import (
-    attention,
-    backbone,
-    data,
-    evaluation,
-    exchange,
-    features,
-    galleries,
-    identity_sets,
-    judges,
-    mini_celeba,
-    paths,
-    sampling,
-)
+from ipa_lib.data import identity_sets, picture_table
+from ipa_lib.diffusion import backbone, features, galleries, sampling
+from ipa_lib.drawn import faces
+from ipa_lib.evaluation import judges, scoring
+from ipa_lib.model import attention, exchange
+from ipa_lib.workflow import paths
 
 PEOPLE, PICTURES, MAX_REFS = 40, 12, 4  # four of them are test people
 ADAPTERS = {"mean-own-n4r-s0": "mean", "concat-own-n4-s0": "concat"}
@@ -29,24 +21,24 @@ LAMS = (0.0, 1.0)
 
 def write(results: Path, steps: int = 4) -> Path:
     """People, two adapters that start from the published one, samples of N = 1 and 4, and the tidy table."""
-    mini_celeba.write_mini_celeba(results / "data", PEOPLE, PICTURES, seed=2, workers=1)
-    table = data.read(results / "data")
+    faces.write_mini_celeba(results / "data", PEOPLE, PICTURES, seed=2, workers=1)
+    table = picture_table.read(results / "data")
     table = table[table["split"] == "test"].reset_index(drop=True)
-    data.write_table(table, results / "pictures.csv")
+    picture_table.write_table(table, results / "pictures.csv")
     models, judge = backbone.load_base(SOURCE), judges.load_judges(paths.MODELS / "mini")
     stored = features.cached_features(table, models, SOURCE, results / "features")
     attention.attach(models.unet)
     sets = identity_sets.evaluation_sets(identity_sets.split_people(table, MAX_REFS + 2, "test"), MAX_REFS, 1, seed=0)
     rows = [row for name, merge in ADAPTERS.items() for n in (1, 4)
             for row in write_cell(results, table, models, judge, stored, sets, name, merge, n, steps)]  # fmt: skip
-    evaluation.table(rows).to_csv(results / "table.csv", index=False)
+    scoring.table(rows).to_csv(results / "table.csv", index=False)
     return results
 
 
 def write_cell(results, table, models, judge, stored, sets, name, merge, n_refs, steps):
     """The rows of one gallery, which is made on the way."""
-    adapter = exchange.start_adapter("models/mini/ip_adapter/ip-adapter_mini.safetensors", models, MAX_REFS, merge,
-                                     "own", "given")  # fmt: skip
+    adapter = exchange.start_adapter("models/mini/ip_adapter/ip-adapter_mini.safetensors", models.unet,
+                                     models.image_encoder, MAX_REFS, merge, "own", "given")  # fmt: skip
     adapter.save(results / "adapters" / name / "adapter.safetensors")
     gallery = results / "samples" / name / f"n{n_refs}"
     for drawn, pictures in sampling.draw_sets(models, adapter, stored, sets, n_refs, LAMS, steps=steps):
@@ -57,11 +49,11 @@ def write_cell(results, table, models, judge, stored, sets, name, merge, n_refs,
     galleries.write_index(gallery, sets, LAMS, table["file"], **settings)
     (gallery / "05_generate.ipynb").write_text("{}")
     index, settings = galleries.read_index(gallery)
-    reference = evaluation.make_reference(index, table, judge, models.picture_size)
+    reference = scoring.make_reference(index, table, judge, models.picture_size)
     for lam, part in index.groupby("lam"):
-        keys = evaluation.cell_keys(settings) | {"lam": lam}
+        keys = scoring.cell_keys(settings) | {"lam": lam}
         judged = judge.look(galleries.read_pictures(gallery, part))
-        yield from evaluation.evaluate_cell(judged, reference, None, keys, 20)[0]
+        yield from scoring.evaluate_cell(judged, reference, None, keys, 20)[0]
 
 
 if __name__ == "__main__":

@@ -24,26 +24,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ipa_lib import (
-    backbone,
-    check,
-    config,
-    data,
-    exchange,
-    features,
-    folders,
-    galleries,
-    identity_sets,
-    judges,
-    near_duplicates,
-    paths,
-    runs,
-    sampling,
-    training,
-)
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import attached
-from ipa_lib.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES, load_picture, read_celeba
+from ipa_lib import files
+from ipa_lib.data import folders, identity_sets, near_duplicates, picture_table
+from ipa_lib.data.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES, load_picture, read_celeba
+from ipa_lib.diffusion import backbone, features, galleries, sampling, training
+from ipa_lib.evaluation import judges
+from ipa_lib.model import exchange
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.attention import attached
+from ipa_lib.workflow import check, config, runs
 
 GENERATE = "notebooks/05_generate.ipynb"
 
@@ -196,7 +185,7 @@ def table(text):
 
     def spoil(at):
         (at.folder / "pictures.csv").write_text(text)
-        return lambda: data.read_table(at.folder / "pictures.csv")
+        return lambda: picture_table.read_table(at.folder / "pictures.csv")
 
     return spoil
 
@@ -215,12 +204,12 @@ def pairs(text):
 # ---- configurations and commands ----
 
 
-def command(*arguments, cwd=paths.ROOT, **environment):
+def command(*arguments, cwd=files.ROOT, **environment):
     """A process of its own."""
 
     def call():
         done = subprocess.run([sys.executable, "-m", *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(paths.ROOT)} | environment)
+                              env=os.environ | {"PYTHONPATH": str(files.ROOT)} | environment)
         assert done.returncode == 1, f"status {done.returncode}: {done.stderr}"
         raise Said(done.stderr.removesuffix("\n"))
 
@@ -251,7 +240,7 @@ def within(main, *arguments, to=redirect_stderr):
 
 def notebook(*flags, of=GENERATE):
     """A notebook with these parameters."""
-    return lambda at: within(runs.main, paths.ROOT / of, at.folder / "out.ipynb", "-q", *flags)
+    return lambda at: within(runs.main, files.ROOT / of, at.folder / "out.ipynb", "-q", *flags)
 
 
 def written_notebook(made):
@@ -333,7 +322,7 @@ def a_trained(edit=lambda made: made, note=lambda text: text):
     def spoil(at):
         file = at.folder / "adapter.safetensors"
         of(at).save(file)
-        noted = runs.write_provenance(at.folder, 0, "cpu", "", sha256={file.name: paths.sha256(file)})
+        noted = runs.write_provenance(at.folder, 0, "cpu", "", sha256={file.name: files.sha256(file)})
         file.write_bytes(edit(file.read_bytes()))
         noted.write_text(note(noted.read_text()))
         return lambda: MultiImageAdapter.load(runs.unspoilt(file))
@@ -451,7 +440,7 @@ def a_cache(edit):
         folder = at.folder / "features"
         folder.mkdir()
         save_file({name: x.contiguous() for name, x in vars(at.stored[1]).items()}, folder / "features.safetensors")
-        digest = paths.sha256(folder / "features.safetensors")
+        digest = files.sha256(folder / "features.safetensors")
         (folder / "manifest.json").write_text(json.dumps(key | {"sha256": digest}))
         other = edit(folder, at)
         used = other if isinstance(other, backbone.Source) else source

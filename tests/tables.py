@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from ipa_lib import intervals
+from ipa_lib.evaluation import intervals
 
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 USUAL_W = 3.0

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from tables import MAIN, USUAL_W, full_grid, make_scores, make_table, run
 
-from ipa_lib import ablations, config, intervals, merge, variants
+from ipa_lib.evaluation import intervals
+from ipa_lib.model import merge
+from ipa_lib.report import ablations, variants
+from ipa_lib.workflow import config
 
 QUESTIONS = ("over_n", "occlusion", "tradeoff", "merges", "slots", "each_n", "guidance", "target_shown")
 SIDE = QUESTIONS[1:2] + QUESTIONS[3:]  # those that the reduced grid can't answer

@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ipa_lib.adapter import MultiImageAdapter, slot_cosines
-from ipa_lib.attention import attached
-from ipa_lib.merge import MERGES
-from ipa_lib.projection import PROJECTIONS
+from ipa_lib.model.adapter import MultiImageAdapter, slot_cosines
+from ipa_lib.model.attention import attached
+from ipa_lib.model.merge import MERGES
+from ipa_lib.model.projection import PROJECTIONS
 
 # Cross-attention widths of Stable Diffusion 1.5 in the order of `unet.attn_processors`: down, up, mid
 SD15 = [320] * 2 + [640] * 2 + [1280] * 5 + [640] * 3 + [320] * 3 + [1280]

@@ -12,8 +12,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0, IP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import (
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.attention import (
     ImageKV,
     ImageTextAttention,
     Untouched,
@@ -24,7 +24,7 @@ from ipa_lib.attention import (
     cross_attention_layers,
     detach,
 )
-from ipa_lib.merge import MERGES
+from ipa_lib.model.merge import MERGES
 
 SOME_MISSING = torch.tensor([[True, True, True], [False, True, True], [True, False, False]])
 

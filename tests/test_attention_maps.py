@@ -9,9 +9,17 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 
-from ipa_lib.attention import ImageKV, ImageTextAttention, attach, attached, by_layer, concat, cross_attention_layers
-from ipa_lib.attention_maps import Record, Recorder, average, by_prompt, recorded
-from ipa_lib.merge import MERGES
+from ipa_lib.model.attention import (
+    ImageKV,
+    ImageTextAttention,
+    attach,
+    attached,
+    by_layer,
+    concat,
+    cross_attention_layers,
+)
+from ipa_lib.model.attention_maps import Record, Recorder, average, by_prompt, recorded
+from ipa_lib.model.merge import MERGES
 
 MID = "mid_block.attentions.0.transformer_blocks.0.attn2"
 SOME_MISSING = torch.tensor([[True, True, True], [False, True, True], [True, False, False]])

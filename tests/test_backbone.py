@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ipa_lib import backbone, paths
+from ipa_lib import files, hub
+from ipa_lib.diffusion import backbone
 
 
 def test_a_folder_without_a_pipeline_is_named(tmp_path):
@@ -125,11 +126,11 @@ def test_weights_in_half_precision_alone_are_found(base_folder, base, tmp_path):
 
 def test_a_name_is_a_path_or_one_of_the_hub(base_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(base_folder.parent))
-    assert backbone.local_folder(f"~/{base_folder.name}") == base_folder
+    assert hub.local_folder(f"~/{base_folder.name}") == base_folder
     monkeypatch.chdir(base_folder)
-    assert backbone.local_folder("configs") == paths.ROOT / "configs"
-    assert backbone.local_file("configs/mini.yaml") == paths.ROOT / "configs/mini.yaml"
-    for look in (backbone.local_folder, backbone.local_file):
+    assert hub.local_folder("configs") == files.ROOT / "configs"
+    assert hub.local_file("configs/mini.yaml") == files.ROOT / "configs/mini.yaml"
+    for look in (hub.local_folder, hub.local_file):
         with pytest.raises(FileNotFoundError, match="owner/name/part: no such .*nor is it in the hub's cache") as error:
             look("owner/name/part", download=False)
         assert len(str(error.value).splitlines()) == 1

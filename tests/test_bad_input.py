@@ -63,9 +63,13 @@ from spoil import (
     written_notebook,
 )  # fmt: skip
 
-from ipa_lib import data, exchange, explorer, galleries, judges, metrics, training
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES
+from ipa_lib.data import picture_table
+from ipa_lib.data.celeba import ATTRIBUTE, IDENTITY, PARTITION, PICTURES
+from ipa_lib.diffusion import galleries, training
+from ipa_lib.evaluation import judges, metrics
+from ipa_lib.explore import explorer
+from ipa_lib.model import exchange
+from ipa_lib.model.adapter import MultiImageAdapter
 
 GRID = "grid: [{{merge: mean, n_max: 4{}}}]\n"
 ONE = GRID.format("")
@@ -155,14 +159,14 @@ CASES = [
     ("not YAML", profile("grid: [{merge: mean"), "mine.yaml, line 1: not YAML: expected"),
     ("YAML that makes objects", profile("grid: !!python/object/apply:os.system ['touch owned']"), "mine.yaml, line 1: not YAML: could not determine a constructor"),
     ("a list for a profile", profile("[1, 2]"), "mine.yaml: expected `name: value` pairs, got [1, 2]"),
-    ("bytes that are no text", lambda at: [(at.folder / "mine.yaml").write_bytes(b"\xff\xfe\x00"), command("ipa_lib.config", at.folder / "mine.yaml")][1], "mine.yaml: not YAML: "),
+    ("bytes that are no text", lambda at: [(at.folder / "mine.yaml").write_bytes(b"\xff\xfe\x00"), command("ipa_lib.workflow.config", at.folder / "mine.yaml")][1], "mine.yaml: not YAML: "),
     ("a name with a command in it", profile(ONE, "x; touch owned.yaml"), "x; touch owned.yaml: letters, digits, - and _ were expected in the name of a profile"),
-    ("an unknown profile", lambda at: command("ipa_lib.config", "mni"), "no profile 'mni' in configs/; did you mean mini?"),
+    ("an unknown profile", lambda at: command("ipa_lib.workflow.config", "mni"), "no profile 'mni' in configs/; did you mean mini?"),
     ("an unknown type of numbers", checked("notebooks: {{03_cache_features: {{base: '{base}', dtype: float8}}, 01_prepare_data: {{draw: true}}}}"), "base           dtype: float32 or bfloat16 or float16 was expected, got float8"),
     ("no base model", checked("notebooks: {{03_cache_features: {{base: '{at}/nothing'}}, 01_prepare_data: {{draw: true}}}}"), "nothing: no such folder, nor is it in the hub's cache"),
 
     # notebooks
-    ("a misspelt parameter", lambda at: command("ipa_lib.runs", GENERATE, at.folder / "out.ipynb", "-p", "n_ref", "2"), "05_generate: unknown parameter 'n_ref'; did you mean n_refs"),
+    ("a misspelt parameter", lambda at: command("ipa_lib.workflow.runs", GENERATE, at.folder / "out.ipynb", "-p", "n_ref", "2"), "05_generate: unknown parameter 'n_ref'; did you mean n_refs"),
     ("a parameter in words", notebook("-p", "n_refs", "two"), "05_generate: n_refs: expected a whole number, got 'two'"),
     ("a parameter of NaN", notebook("-p", "guidance", "nan"), "05_generate: guidance: expected a finite number, got 'nan'"),
     ("a list cut off", notebook("-p", "lams", "[0.0, 0.5"), "05_generate: lams: expected list[float], got '[0.0, 0.5'"),
@@ -230,7 +234,7 @@ CASES = [
     ("a judge that is not there", judged_by("identity: a.onnx\nfeatures: inception\n"), "a.onnx: no such file; an identity network in ONNX was expected"),
     ("judges that are no YAML", judged_by("identity: ["), "judges.yaml: not readable as YAML ("),
     ("a judge of attributes that is not there", judged_by("identity: json:dumps\nfeatures: json:dumps\nattributes: none"), "none: no judge here; "),
-    ("more judging people than can be spared", calls(data.set_apart, pd.DataFrame({"person": [1, 2, 3]}), 2, pd.DataFrame({"person": [1, 2]})), "judge_people: 2 were asked for, and 1 take no part in the experiment"),
+    ("more judging people than can be spared", calls(picture_table.set_apart, pd.DataFrame({"person": [1, 2, 3]}), 2, pd.DataFrame({"person": [1, 2]})), "judge_people: 2 were asked for, and 1 take no part in the experiment"),
 
     # numbers
     ("nothing to explore", calls(explorer.open_session, "nobody"), "results/nobody has no adapter and no people yet: run `make report PROFILE=nobody`"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipa_lib.captions import (
+from ipa_lib.data.captions import (
     CAPTIONED,
     COLOURS,
     EMPTY,
@@ -21,7 +21,7 @@ from ipa_lib.captions import (
     resolve,
     told,
 )
-from ipa_lib.celeba import ATTRIBUTES, read_celeba
+from ipa_lib.data.celeba import ATTRIBUTES, read_celeba
 
 patterns = st.fixed_dictionaries({name: st.booleans() for name in ATTRIBUTES})
 PLAIN = dict.fromkeys(ATTRIBUTES, False) | {"No_Beard": True}

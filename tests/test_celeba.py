@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ipa_lib.celeba import (
+from ipa_lib.data.celeba import (
     ATTRIBUTE,
     ATTRIBUTES,
     IDENTITY,

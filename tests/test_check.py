@@ -9,9 +9,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from ipa_lib import check, config, paths
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.exchange import save_published
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.exchange import save_published
+from ipa_lib.workflow import check, config, paths
 
 GRID = """
 grid: [{merge: mean, n_max: 2, n_refs: [1, 2], random_n: true}]

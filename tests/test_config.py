@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipa_lib import config
-from ipa_lib.merge import MERGES
-from ipa_lib.mini_base import JUDGE_SEED
-from ipa_lib.projection import PROJECTIONS
+from ipa_lib import choices
+from ipa_lib.drawn.mini_base import JUDGE_SEED
+from ipa_lib.model.merge import MERGES
+from ipa_lib.model.projection import PROJECTIONS
+from ipa_lib.workflow import config
 
 PARAMETERS = """\
 people: int = 100  # people of the test split
@@ -84,8 +85,8 @@ def test_nobody_is_drawn_in_two_worlds():
 
 
 def test_the_names_of_the_merges_are_those_of_merge():
-    assert set(config.MERGES) == set(MERGES)
-    assert config.PROJECTIONS == tuple(PROJECTIONS)
+    assert set(choices.MERGES) == set(MERGES)
+    assert choices.PROJECTIONS == tuple(PROJECTIONS)
 
 
 def test_another_order_projection_or_target_is_another_folder():

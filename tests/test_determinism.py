@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ipa_lib import identity_sets, sampling, training
-from ipa_lib.paths import ROOT
+from ipa_lib.data import identity_sets
+from ipa_lib.diffusion import sampling, training
+from ipa_lib.files import ROOT
 
 PICTURES = pd.DataFrame({"person": [i // 7 for i in range(140)], "split": "train"})
 MADE = ("table.csv", "scores.csv", "slots.csv", "counts.csv", "pictures.csv", "paper/numbers.tex", "paper/tables/*.tex",

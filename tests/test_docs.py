@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ipa_lib import config
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.exchange import save_published
-from ipa_lib.paths import ROOT
-from ipa_lib.photo_judges import read_spec
+from ipa_lib.evaluation.photo_judges import read_spec
+from ipa_lib.files import ROOT
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.exchange import save_published
+from ipa_lib.workflow import config
 
 
 def blocks(name):

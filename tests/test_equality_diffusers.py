@@ -13,9 +13,9 @@ from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales
 from diffusers.models.attention_processor import AttnProcessor, IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ipa_lib.attention import attached, by_layer, cross_attention_layers
-from ipa_lib.exchange import to_published
-from ipa_lib.merge import MERGES
+from ipa_lib.model.attention import attached, by_layer, cross_attention_layers
+from ipa_lib.model.exchange import to_published
+from ipa_lib.model.merge import MERGES
 
 LAMS = (0.6, 1.0, 1.7)
 

@@ -10,9 +10,9 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from test_equality_diffusers import generate, pipeline
 
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import attached
-from ipa_lib.exchange import flat, from_published, load_published, read_published, save_published, to_published
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.attention import attached
+from ipa_lib.model.exchange import flat, from_published, load_published, read_published, save_published, to_published
 
 KINDS = {"linear": 4, "mlp": 4, "resampler": 5}  # projection -> tokens
 LAYOUTS = [(kind, suffix) for kind in KINDS for suffix in ("safetensors", "bin")]

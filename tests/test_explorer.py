@@ -9,8 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ipa_lib import captions, evaluation, explorer, galleries, mini_celeba, paths, runs
-from ipa_lib.explorer import Wish
+from ipa_lib import files
+from ipa_lib.data import captions
+from ipa_lib.diffusion import galleries
+from ipa_lib.drawn import faces
+from ipa_lib.evaluation import scoring
+from ipa_lib.explore import explorer
+from ipa_lib.explore.explorer import Wish
+from ipa_lib.workflow import runs
 
 ADAPTER, STEPS = "mean-own-n4r-s0", 4  # as in `small_results`
 CONCAT = "concat-own-n4-s0"
@@ -122,7 +128,7 @@ def test_without_image_attention_there_is_nothing_to_listen_to(session, who, row
 
 
 def test_occluded_prompts_are_marked(session, who, small_results):
-    factors = mini_celeba.drawn_factors(small_results / "data")
+    factors = faces.drawn_factors(small_results / "data")
     rows = session.sets.set_index("person").loc[who.number, "prompts"]
     files = session.table["file"].iloc[list(rows)]
     expected = [factors[int(file.split(".")[0]) - 1][1].occluder for file in files]
@@ -166,7 +172,7 @@ def test_latents_that_are_not_finite_are_a_sentence(session, who, monkeypatch):
 def test_an_adapter_that_is_not_what_was_trained_is_refused(session, small_results, tmp_path):
     file = explorer.adapter_file(tmp_path, ADAPTER)
     shutil.copytree(explorer.adapter_file(small_results, ADAPTER).parent, file.parent)
-    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: paths.sha256(file)})
+    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: files.sha256(file)})
     afresh = replace(session, results=tmp_path, memory={})
     assert afresh.adapter(ADAPTER).n_slots == 4
     runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: "another"})
@@ -196,7 +202,7 @@ def test_where_nothing_was_made_the_command_is_named(tmp_path, monkeypatch, prof
 
 
 def test_the_ceiling_is_the_judges_of_the_held_out_picture(session, who):
-    reference = evaluation.with_face(who.held_out)
+    reference = scoring.with_face(who.held_out)
     expected = session.judges.identify(who.truth[None]) @ reference.T
     assert session.score_of_truth(who) == pytest.approx(expected.mean(), abs=1e-5)
 

@@ -19,8 +19,12 @@ import pytest
 import tiny
 import torch
 
-from ipa_lib import data, galleries, paths, report, runs, training
-from ipa_lib.paths import ROOT, atomic, sweep
+from ipa_lib import files
+from ipa_lib.data import picture_table
+from ipa_lib.diffusion import galleries, training
+from ipa_lib.files import ROOT, atomic, sweep
+from ipa_lib.report import latex
+from ipa_lib.workflow import runs
 
 
 @pytest.fixture
@@ -49,9 +53,9 @@ ROWS = pd.DataFrame({"person": range(400), "sample": 0, "lam": 1.0})
 WRITERS = {  # what is written whole at size 1, and does not fit at a size of some hundred
     "adapter.safetensors": lambda file, size: tiny.adapter(tiny.unet(), min(size, 64)).save(file),
     "training.state": lambda file, size: training.Checkpoint(file, {}).save(tensors=[torch.ones(1000, size)]),
-    "table.csv": lambda file, size: data.write_table(
+    "table.csv": lambda file, size: picture_table.write_table(
         pd.DataFrame({"path": ["a" * 99] * 50 * size, "person": 1}), file),
-    "scores.csv": lambda file, size: report.gather([_scores(file, size)], file),
+    "scores.csv": lambda file, size: latex.gather([_scores(file, size)], file),
     "facts.json": lambda file, size: runs.write_provenance(file.parent, 0, "cpu", "", notes="x" * 9999 * size),
 }
 
@@ -123,14 +127,14 @@ def repository(disk, tmp_path):
     for name in ("scripts", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "results").symlink_to("disk")
-    notebook(tmp_path / "notebooks", "import time\nfrom pathlib import Path\nfrom ipa_lib.paths import atomic",
+    notebook(tmp_path / "notebooks", "import time\nfrom pathlib import Path\nfrom ipa_lib.workflow.paths import atomic",
              "end = time.monotonic() + 60  # should the word never come",
              "with atomic('../results/out.txt') as file:\n    file.write_text('half')\n"
              "    while not Path('../go').exists() and time.monotonic() < end:\n        time.sleep(0.05)\n"
              "    file.write_text('whole')")
     (tmp_path / "Snakefile").write_text(
         f'rule all:\n    output: "results/out.txt"\n    log: nb="results/slow.ipynb"\n'
-        f'    shell: "{sys.executable} -m ipa_lib.runs notebooks/slow.ipynb {{log.nb}} -q"\n')
+        f'    shell: "{sys.executable} -m ipa_lib.workflow.runs notebooks/slow.ipynb {{log.nb}} -q"\n')
     path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
     how = {"cwd": tmp_path, "env": os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "CORES": "1"},
            "stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -173,7 +177,7 @@ def test_a_workflow_in_a_protected_folder_says_so(repository, disk):
 def test_only_what_dead_processes_left_is_swept(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = tmp_path / "a" / f".table.{paths.HOST}+{ended.pid}.abc.csv"
+    left = tmp_path / "a" / f".table.{files.HOST}+{ended.pid}.abc.csv"
     left.parent.mkdir()
     for file in (left, tmp_path / ".begun.json", tmp_path / f".x.elsewhere+{ended.pid}.abc.csv"):
         file.write_text("half")

@@ -3,12 +3,14 @@ import json
 import pytest
 import torch
 
-from ipa_lib import celeba, features
-from ipa_lib.backbone import Source, embed_pictures, encode_captions, encode_pictures
-from ipa_lib.captions import captions
-from ipa_lib.identity_sets import evaluation_sets, group_by_person, occluded_prompts
-from ipa_lib.mini_celeba import redrawn, write_mini_celeba
-from ipa_lib.paths import sha256
+from ipa_lib.data import celeba
+from ipa_lib.data.captions import captions
+from ipa_lib.data.identity_sets import evaluation_sets, group_by_person, occluded_prompts
+from ipa_lib.diffusion import features
+from ipa_lib.diffusion.backbone import Source, embed_pictures, encode_captions, encode_pictures
+from ipa_lib.drawn import occlusion
+from ipa_lib.drawn.faces import redrawn, write_mini_celeba
+from ipa_lib.files import sha256
 
 
 @pytest.fixture
@@ -95,8 +97,8 @@ def test_occluded_prompts_are_embedded_anew_and_nothing_else_is(tmp_path, base):
     folder = write_mini_celeba(tmp_path / "drawn", 4, 5, seed=3, workers=1, progress=False)
     table = celeba.read_celeba(folder)
     cached, sets = features.compute_features(table, base), evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
-    assert features.occluded(cached, base, folder, sets, "reversed", 2) is cached
-    other = features.occluded(cached, base, folder, sets, "occluded50", 2)
+    assert occlusion.occluded(cached, base, folder, sets, "reversed", 2) is cached
+    other = occlusion.occluded(cached, base, folder, sets, "occluded50", 2)
     assert torch.equal(other.latents, cached.latents) and torch.equal(other.caption, cached.caption)
     used = sorted({row for rows in sets.prompts for row in rows[:2]})
     rest = [row for row in range(len(table)) if row not in used]

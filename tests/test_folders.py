@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipa_lib.captions import captions
-from ipa_lib.celeba import load_pictures, people_with
-from ipa_lib.folders import read_folders, split_of
-from ipa_lib.identity_sets import check_splits
+from ipa_lib.data.captions import captions
+from ipa_lib.data.celeba import load_pictures, people_with
+from ipa_lib.data.folders import read_folders, split_of
+from ipa_lib.data.identity_sets import check_splits
 
 FILES = ("Ada Byron/b.PNG", "Ada Byron/a.jpg", "Émile/x.webp", "bo/2.JPEG", "bo/10.jpeg")
 

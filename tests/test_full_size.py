@@ -21,9 +21,10 @@ import torch
 import yaml
 from PIL import Image
 
-from ipa_lib import celeba, check, config, paths
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.exchange import flat, to_published
+from ipa_lib.data import celeba
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.exchange import flat, to_published
+from ipa_lib.workflow import check, config, paths
 
 pytestmark = pytest.mark.slow
 NAME, ADAPTER = "full_size", "mean-own-n2r-s0"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ipa_lib import galleries
-from ipa_lib.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.data.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.diffusion import galleries
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipa_lib.celeba import load_picture
-from ipa_lib.hub_data import STAMP, read_hub_dataset
-from ipa_lib.paths import ROOT
+from ipa_lib.data.celeba import load_picture
+from ipa_lib.data.hub_data import STAMP, read_hub_dataset
+from ipa_lib.files import ROOT
 
 NAMES = ["anna", "bo", "anna", "J. Smith/2", "J. Smith%2F2", ".dot"]
 WITHOUT = """

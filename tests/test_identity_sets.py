@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch.utils.data import DataLoader
 
-from ipa_lib.celeba import read_celeba
-from ipa_lib.identity_sets import (
+from ipa_lib.data.celeba import read_celeba
+from ipa_lib.data.identity_sets import (
     PROMPTS,
     STEP,
     LeaveOneOutSets,

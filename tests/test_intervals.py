@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipa_lib import intervals
+from ipa_lib.evaluation import intervals
 
 
 def slow_bootstrap(values, groups, statistic, resamples, seed):

@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ipa_lib import captions, celeba, evaluation, galleries, judges
-from ipa_lib.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.data import captions, celeba
+from ipa_lib.data.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.diffusion import galleries
+from ipa_lib.evaluation import judges, scoring
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_a_missing_judge_is_named(tmp_path):
 def test_targets_and_prompts_are_not_in_the_reference(stored, judge):
     table = stored[0]
     sets = evaluation_sets(group_by_person(table, 4, "test"), 2, 2, seed=0)
-    reference = evaluation.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
+    reference = scoring.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
     for person, rows in sets.groupby("person"):
         rest = set(rows.held_out.iloc[0]) - set(rows.target)
         shown = judge.look(celeba.load_pictures(table.path.loc[sorted(rest)], 64)).identity
@@ -80,7 +82,7 @@ def test_a_person_without_a_free_picture_is_named(stored, judge):
     table = stored[0]
     sets = evaluation_sets(group_by_person(table, 4, "test"), 4, 2, seed=0)
     with pytest.raises(ValueError, match="every held-out picture is a target"):
-        evaluation.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
+        scoring.make_reference(galleries.named_sets(sets, table.file), table, judge, 64)
 
 
 def test_how_much_an_order_changes(judge, tmp_path):
@@ -98,16 +100,16 @@ def test_how_much_an_order_changes(judge, tmp_path):
         galleries.write_index(tmp_path / name, sets, [0.0, 1.0], files)
     a, b = judge.look(drawn[[3, 0]]).identity
     for name in ("n1-reversed", "n1-reversed-w5"):
-        assert evaluation.order_change(judge, tmp_path / name) == pytest.approx((1 - a @ b) / 4, abs=1e-5)
-    assert evaluation.order_change(judge, tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
+        assert scoring.order_change(judge, tmp_path / name) == pytest.approx((1 - a @ b) / 4, abs=1e-5)
+    assert scoring.order_change(judge, tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
     galleries.write_index(tmp_path / "n1", sets.assign(target=[1, 0, 2, 3]), [0.0, 1.0], files)
     with pytest.raises(ValueError, match="n1-reversed: other samples than in n1"):
-        evaluation.order_change(judge, tmp_path / "n1-reversed")
+        scoring.order_change(judge, tmp_path / "n1-reversed")
 
 
 def test_prompts_drawn_anew_have_no_copying(stored, judge):
     table = stored[0]
     sets = galleries.named_sets(evaluation_sets(group_by_person(table, 4, "test"), 2, 2, seed=0), table.file)
-    assert evaluation.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "occluded50"}) is None
-    shown = evaluation.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "reversed"})
+    assert scoring.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "occluded50"}) is None
+    shown = scoring.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "reversed"})
     assert len(shown) == len(sets) and shown[0].shape == (2, judges.IDENTITY_WIDTH)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ipa_lib.paths import ROOT
+from ipa_lib.files import ROOT
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])

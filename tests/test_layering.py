@@ -1,35 +1,33 @@
-"""Data flows one way: a module imports only from modules to its left, and the paper's side knows no torch."""
+"""Data flows one way: a package imports only from packages to its left, and the paper's side knows no torch."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from ipa_lib.paths import ROOT
+from ipa_lib.files import ROOT
 
 LIB = ROOT / "ipa_lib"
-ORDER = """
-    paths config
-    celeba mini_celeba captions descriptions folders hub_data near_duplicates data identity_sets galleries
-    backbone features
-    merge projection attention adapter attention_maps exchange
-    training mini_base sampling
-    intervals fidelity metrics faces photo_judges judges evaluation check
-    runs variants ablations plots pictures report
-    findings explorer panels widgets
-""".split()
+ORDER = "choices files hub data model diffusion drawn evaluation workflow report explore".split()
 WITHOUT_TORCH = """
-    paths config celeba mini_celeba captions descriptions folders hub_data near_duplicates data galleries intervals
-    runs variants ablations plots pictures report findings
+    choices files
+    data.celeba data.captions data.folders data.near_duplicates data.picture_table
+    drawn.faces drawn.phrases diffusion.galleries evaluation.intervals
+    workflow.paths workflow.config workflow.runs
+    report.variants report.ablations report.plots report.grids report.latex explore.table_browser
 """.split()
+MODULES = sorted(path.relative_to(LIB) for path in LIB.rglob("*.py"))
 WAYS = """
-    from . import plots
     from .plots import save
-    from ipa_lib import plots
-    from ipa_lib.plots import save
-    import ipa_lib.plots as p
+    from . import plots
+    from ..report import plots
+    from ..report.plots import save
+    from ipa_lib.report import plots
+    from ipa_lib.report.plots import save
+    import ipa_lib.report.plots as p
     if True: from .plots import save
 """.strip().splitlines()
 LOAD = """
@@ -46,11 +44,13 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def imported(source: str) -> Iterator[str]:
-    """Names of the ipa_lib modules that a source imports, in whatever way."""
+def imported(source: str, module: Path) -> Iterator[str]:
+    """Packages, and modules beside them, of ipa_lib that the source of `module` imports, in whatever way."""
+    package = ["ipa_lib", *module.parent.parts]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
-            whole = ".".join(filter(None, ["ipa_lib" if node.level else "", node.module]))
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            whole = ".".join([*start, *filter(None, [node.module])])
             names = [f"{whole}.{alias.name}" for alias in node.names]
         else:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -58,19 +58,21 @@ def imported(source: str) -> Iterator[str]:
 
 
 def test_every_way_to_import_is_seen():
-    assert [list(imported(source.strip())) for source in WAYS] == [["plots"]] * len(WAYS)
-    assert list(imported("import os, torch\nfrom torch import nn")) == []
+    assert [list(imported(source.strip(), Path("report/grids.py"))) for source in WAYS] == [["report"]] * len(WAYS)
+    assert list(imported("from .files import ROOT", Path("hub.py"))) == ["files"]
+    assert list(imported("import os, torch\nfrom torch import nn", Path("hub.py"))) == []
 
 
-def test_every_module_has_its_place():
-    assert {path.stem for path in LIB.glob("*.py")} - {"__init__"} == set(ORDER)
+def test_every_package_has_its_place():
+    assert {module.parts[0].removesuffix(".py") for module in MODULES} - {"__init__"} == set(ORDER)
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_point_to_the_left(name):
-    left = ORDER[: ORDER.index(name)]
-    wrong = set(imported((LIB / f"{name}.py").read_text())) - set(left)
-    assert not wrong, f"{name} may import from {', '.join(left)}, and imports {', '.join(sorted(wrong))}"
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_to_the_left(module):
+    own = module.parts[0].removesuffix(".py")
+    left = ORDER if own == "__init__" else ORDER[: ORDER.index(own) + 1]
+    wrong = set(imported((LIB / module).read_text(), module)) - set(left)
+    assert not wrong, f"{module} may import from {', '.join(left)}, and imports {', '.join(sorted(wrong))}"
 
 
 def test_the_papers_side_loads_no_torch():
@@ -81,6 +83,6 @@ def test_the_papers_side_loads_no_torch():
 
 def test_config_is_light():
     """It is read before every run, by the Snakefile and by the command line of `runs`."""
-    loaded = set(python("import sys, ipa_lib.config; print(*sys.modules)").stdout.split())
-    assert "ipa_lib.config" in loaded
+    loaded = set(python("import sys, ipa_lib.workflow.config; print(*sys.modules)").stdout.split())
+    assert "ipa_lib.workflow.config" in loaded
     assert not {"torch", "papermill", "nbformat", "pandas", "numpy"} & loaded

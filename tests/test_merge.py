@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import shaken
 
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.attention import attend_images
-from ipa_lib.merge import MERGES, longest_first, share
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.attention import attend_images
+from ipa_lib.model.merge import MERGES, longest_first, share
 
 TEXT, EMBED, HEADS, WIDTH = 6, 5, 2, 8
 FEW = settings(max_examples=25, derandomize=True)

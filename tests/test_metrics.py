@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipa_lib import evaluation, intervals, metrics
+from ipa_lib.evaluation import intervals, metrics, scoring
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -438,13 +438,13 @@ def cell():
         return centre[p] + 0.3 * rng.normal(size=(count, 8))
 
     wanted = rng.random((24, 5)) < 0.4
-    judged = evaluation.Judged(
+    judged = scoring.Judged(
         identity=np.vstack([near(p, 1) for p in person]),
         features=rng.normal(size=(24, 6)) + 0.5,
         class_logits=3 * rng.normal(size=(24, 4)),
         attribute_logits=np.where(wanted, 1.0, -1.0),
     )
-    reference = evaluation.Reference(
+    reference = scoring.Reference(
         person=person,
         sample=np.tile([0, 1], 12),
         wanted=wanted,
@@ -458,12 +458,12 @@ def cell():
 def test_evaluate_cell_gives_the_tidy_rows_and_scores(cell):
     judged, reference, prompts = cell
     keys = {"adapter": "mean-own-n4r-s0", "seed": 0, "cell": "n3", "n_refs": 3, "lam": 1.0}
-    rows, scores = evaluation.evaluate_cell(judged, reference, prompts, keys, resamples=50)
-    assert (scores[list(evaluation.SCORE_KEYS)] == list(keys.values())).all(axis=None)
-    table = evaluation.table(rows).set_index("metric")
+    rows, scores = scoring.evaluate_cell(judged, reference, prompts, keys, resamples=50)
+    assert (scores[list(scoring.SCORE_KEYS)] == list(keys.values())).all(axis=None)
+    table = scoring.table(rows).set_index("metric")
     assert table.index.tolist() == ["identity", "top1", "text", "copying", "fid", "kid", "is"]
-    assert list(evaluation.table(rows).columns) == list(evaluation.TABLE_COLUMNS)
-    assert list(scores.columns) == list(evaluation.SCORE_COLUMNS)
+    assert list(scoring.table(rows).columns) == list(scoring.TABLE_COLUMNS)
+    assert list(scores.columns) == list(scoring.SCORE_COLUMNS)
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     assert (table["count"] == 24).all() and (table["lam"] == 1).all() and table["profile"].isna().all()
     assert (
@@ -474,7 +474,7 @@ def test_evaluate_cell_gives_the_tidy_rows_and_scores(cell):
     for name in ("identity", "top1", "text", "copying"):
         assert table.loc[name, "value"] == pytest.approx(scores[name].mean())
     assert table.loc["top1", "value"] > 0.9 and (scores["text"] == 1).all() and scores["copying"].min() > 0.5
-    real = reference.real_features[evaluation.matched_rows(reference.real_person, reference.person)]
+    real = reference.real_features[scoring.matched_rows(reference.real_person, reference.person)]
     assert table.loc["fid", "value"] == metrics.fid(real, judged.features)
     assert table.loc["kid", "value"] == pytest.approx(metrics.kid(real, judged.features)[0])
 
@@ -482,8 +482,8 @@ def test_evaluate_cell_gives_the_tidy_rows_and_scores(cell):
 def test_a_cell_without_judges_of_attributes_and_classes_lacks_their_rows(cell):
     judged, reference, prompts = cell
     bare = replace(judged, class_logits=None, attribute_logits=None)
-    rows, scores = evaluation.evaluate_cell(bare, replace(reference, wanted=None), prompts, resamples=20)
-    whole, _ = evaluation.evaluate_cell(judged, reference, prompts, resamples=20)
+    rows, scores = scoring.evaluate_cell(bare, replace(reference, wanted=None), prompts, resamples=20)
+    whole, _ = scoring.evaluate_cell(judged, reference, prompts, resamples=20)
     assert [row["metric"] for row in rows] == ["identity", "top1", "copying", "fid", "kid"]
     assert rows == [row for row in whole if row["metric"] not in ("text", "is")]
     assert scores["text"].isna().all()
@@ -494,10 +494,10 @@ def test_samples_without_a_face_are_counted_and_left_out_of_means(cell):
     judged, reference, prompts = cell
     lost = np.isin(np.arange(24), [0, 1, 5, 12])  # both samples of one person, one of two others
     faceless = replace(judged, identity=np.where(lost[:, None], np.nan, judged.identity), faces=~lost)
-    rows, scores = evaluation.evaluate_cell(faceless, reference, prompts, resamples=20)
-    found = evaluation.table(rows).set_index("metric")
-    whole = evaluation.table(evaluation.evaluate_cell(judged, reference, prompts, resamples=20)[0]).set_index("metric")
-    seen = evaluation.sample_scores(judged, reference, prompts)[~lost]
+    rows, scores = scoring.evaluate_cell(faceless, reference, prompts, resamples=20)
+    found = scoring.table(rows).set_index("metric")
+    whole = scoring.table(scoring.evaluate_cell(judged, reference, prompts, resamples=20)[0]).set_index("metric")
+    seen = scoring.sample_scores(judged, reference, prompts)[~lost]
     for name in ("identity", "top1", "copying"):
         assert found.loc[name, "value"] == pytest.approx(seen[name].mean()) and found.loc[name, "count"] == 20
         assert scores[name].isna().tolist() == lost.tolist()
@@ -513,18 +513,18 @@ def test_real_pictures_without_a_face_are_left_out(cell):
     prompts = prompts.copy()
     prompts[3], prompts[4, :2] = np.nan, np.nan
     nobody = replace(reference, held_out=reference.held_out | {105: np.empty((0, 8))})
-    scores = evaluation.sample_scores(judged, nobody, prompts)
+    scores = scoring.sample_scores(judged, nobody, prompts)
     unknown = reference.person == 105
     assert scores["identity"].isna().tolist() == scores["top1"].isna().tolist() == unknown.tolist()
     assert scores["copying"].isna().tolist() == (unknown | (np.arange(24) == 3)).tolist()
     assert scores["copying"][4] == pytest.approx(metrics.cosine(judged.identity[4:5], prompts[4, 2:])[0, 0])
-    assert evaluation.with_face(prompts[4]).shape == (1, 8) and evaluation.with_face(prompts[3]).shape == (0, 8)
+    assert scoring.with_face(prompts[4]).shape == (1, 8) and scoring.with_face(prompts[3]).shape == (0, 8)
 
 
 def test_where_nothing_has_a_face_that_is_all_that_is_said_of_identity(cell):
     judged, reference, prompts = cell
     faceless = replace(judged, identity=np.full_like(judged.identity, np.nan), faces=np.zeros(24, bool))
-    rows, _ = evaluation.evaluate_cell(faceless, reference, prompts, resamples=5)
+    rows, _ = scoring.evaluate_cell(faceless, reference, prompts, resamples=5)
     assert [row["metric"] for row in rows] == ["text", "faces", "fid", "kid", "is"]
     assert {row["metric"]: row["value"] for row in rows}["faces"] == 0
 
@@ -535,8 +535,8 @@ def test_clip_compares_with_held_out_pictures_and_with_the_own_caption(cell):
     seen, said = rng.normal(size=(24, 3)), rng.normal(size=(24, 3))
     held_out = {person: rng.normal(size=(4, 3)) for person in reference.held_out}
     other = replace(reference, clip_held_out=held_out, captions=said, clip_judge="some CLIP")
-    rows, scores = evaluation.evaluate_cell(replace(judged, clip=seen), other, resamples=5)
-    found = evaluation.table(rows).set_index("metric")
+    rows, scores = scoring.evaluate_cell(replace(judged, clip=seen), other, resamples=5)
+    found = scoring.table(rows).set_index("metric")
     assert scores["clip_i"][7] == pytest.approx(metrics.cosine(seen[7:8], held_out[103]).mean())
     assert scores["clip_t"][7] == pytest.approx(metrics.cosine(seen[7:8], said[7:8])[0, 0])
     assert found.loc[["clip_i", "clip_t"], "judge"].tolist() == ["some CLIP"] * 2
@@ -548,7 +548,7 @@ def test_clip_compares_with_held_out_pictures_and_with_the_own_caption(cell):
 def test_evaluate_cell_does_not_depend_on_the_order_of_the_samples(cell):
     judged, reference, prompts = cell
     order = np.random.default_rng(1).permutation(24)
-    shuffled = evaluation.Judged(
+    shuffled = scoring.Judged(
         *(getattr(judged, k)[order] for k in ("identity", "features", "class_logits", "attribute_logits"))
     )
     other = replace(
@@ -557,15 +557,15 @@ def test_evaluate_cell_does_not_depend_on_the_order_of_the_samples(cell):
         sample=reference.sample[order],
         wanted=reference.wanted[order],
     )
-    rows, _ = evaluation.evaluate_cell(judged, reference, prompts, resamples=20)
-    again, _ = evaluation.evaluate_cell(shuffled, other, prompts[order], resamples=20)
+    rows, _ = scoring.evaluate_cell(judged, reference, prompts, resamples=20)
+    again, _ = scoring.evaluate_cell(shuffled, other, prompts[order], resamples=20)
     for a, b in zip(rows, again, strict=True):
         assert (a["value"], a["low"], a["high"]) == pytest.approx((b["value"], b["low"], b["high"]), rel=1e-6)
 
 
 def test_a_reference_cell_without_prompts_has_no_copying(cell):
     judged, reference, _ = cell
-    rows, scores = evaluation.evaluate_cell(
+    rows, scores = scoring.evaluate_cell(
         judged, reference, keys={"adapter": "real", "n_refs": 0}, resamples=10
     )
     assert (
@@ -577,11 +577,11 @@ def test_a_reference_cell_without_prompts_has_no_copying(cell):
 
 def test_matched_rows_take_each_person_as_often_as_it_has_samples():
     real, samples = np.array([2, 1, 1, 3, 2, 1, 3]), np.array([1, 2, 1])
-    rows = evaluation.matched_rows(real, samples)
+    rows = scoring.matched_rows(real, samples)
     assert sorted(real[rows]) == sorted(samples) and len(set(rows)) == 3
-    assert (rows == evaluation.matched_rows(real, samples[::-1])).all()
+    assert (rows == scoring.matched_rows(real, samples[::-1])).all()
     people = np.repeat([1, 2], 6)
-    assert sorted(evaluation.matched_rows(people, people)) == list(range(12))  # none twice
+    assert sorted(scoring.matched_rows(people, people)) == list(range(12))  # none twice
 
 
 @pytest.mark.parametrize("count", [2, 6, 7, 40])
@@ -594,14 +594,14 @@ def test_a_covariance_without_full_rank_is_said(count):
 
 def test_fewer_samples_are_subsets_with_as_many_real_pictures(cell):
     judged, reference, _ = cell
-    found = evaluation.over_counts(judged, reference, [40, 12, 6], draws=8)
+    found = scoring.over_counts(judged, reference, [40, 12, 6], draws=8)
     assert list(found.columns) == ["metric", "count", "value", "low", "high"]
     assert [tuple(row) for row in found[["metric", "count"]].to_numpy()] == [
         (metric, count) for count in (6, 12, 24) for metric in ("fid", "kid")]  # 40 are not there
     fid = found[found.metric == "fid"].set_index("count")
     assert fid.value[6] > fid.value[12] > fid.value[24]  # the same pictures, a larger bias
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
-    rows, _ = evaluation.evaluate_cell(judged, reference, resamples=5)
+    rows, _ = scoring.evaluate_cell(judged, reference, resamples=5)
     whole = {row["metric"]: row["value"] for row in rows}
     assert fid.value[24] == pytest.approx(whole["fid"]) and fid.low[24] == fid.high[24] == fid.value[24]
     assert found.value.iloc[-1] == pytest.approx(whole["kid"])
@@ -610,19 +610,19 @@ def test_fewer_samples_are_subsets_with_as_many_real_pictures(cell):
 def test_another_person_s_prompts_are_a_reference_and_side_cells_are_the_adapter_s():
     settings = {"profile": "p", "adapter": "a", "merge": "mean", "seed": 1, "cell": "n4-other", "prompts": "other",
                 "n_refs": 4, "guidance": 3.0, "sampling_steps": 20}
-    assert evaluation.cell_keys(settings) == {
+    assert scoring.cell_keys(settings) == {
         "profile": "p", "cell": "n4-other", "prompts": "other", "n_refs": 4, "guidance": 3.0, "adapter": "other"}
-    keys = evaluation.cell_keys(settings | {"cell": "n4-occluded50", "prompts": "occluded50"})
+    keys = scoring.cell_keys(settings | {"cell": "n4-occluded50", "prompts": "occluded50"})
     assert (keys["adapter"], keys["merge"], keys["cell"]) == ("a", "mean", "n4-occluded50")
-    assert set(keys) <= set(evaluation.KEYS)
+    assert set(keys) <= set(scoring.KEYS)
 
 
 def test_evaluate_cell_refuses_what_does_not_fit(cell):
     judged, reference, prompts = cell
     with pytest.raises(ValueError, match="keys: lambda is no column"):
-        evaluation.evaluate_cell(judged, reference, prompts, {"lambda": 1})
+        scoring.evaluate_cell(judged, reference, prompts, {"lambda": 1})
     with pytest.raises(ValueError, match="person 105 has 1 real pictures for 2 samples"):
-        evaluation.matched_rows([105] + [106] * 5, [105, 105, 106])
+        scoring.matched_rows([105] + [106] * 5, [105, 105, 106])
     held_out = {p: h for p, h in reference.held_out.items() if p != 103}
     with pytest.raises(ValueError, match="person 103 has no held-out picture"):
-        evaluation.evaluate_cell(judged, replace(reference, held_out=held_out))
+        scoring.evaluate_cell(judged, replace(reference, held_out=held_out))

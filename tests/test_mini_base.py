@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ipa_lib import mini_base, mini_celeba
-from ipa_lib.paths import MODELS
-from ipa_lib.training import Checkpoint
+from ipa_lib.diffusion.training import Checkpoint
+from ipa_lib.drawn import faces, mini_base
+from ipa_lib.workflow.paths import MODELS
 
 CAPTIONS = ["a photo of a person with black hair", "a photo of a person, smiling"]
 
@@ -198,8 +198,8 @@ def test_only_bad_pictures_are_named():
 
 def test_every_part_learns_something_in_a_few_steps():
     keys = [(0, 1 + i // 6, i % 6) for i in range(24)]  # seed, person, picture
-    factors = [(mini_celeba.identity_factors(*key[:2]), mini_celeba.nuisance_factors(*key)) for key in keys]
-    pictures = np.stack([np.asarray(mini_celeba.render(*both)) for both in factors])
+    factors = [(faces.identity_factors(*key[:2]), faces.nuisance_factors(*key)) for key in keys]
+    pictures = np.stack([np.asarray(faces.render(*both)) for both in factors])
     rows = list(np.arange(24).reshape(4, 6))
     torch.manual_seed(0)
     judge, vae = mini_base.new_judge((16, 16), (1, 1), 16), mini_base.new_vae()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ipa_lib.celeba import load_picture
-from ipa_lib.near_duplicates import BLOCK, NONE, _close_pairs, drop, find, hashes, named, read_pairs, write_pairs
+from ipa_lib.data.celeba import load_picture
+from ipa_lib.data.near_duplicates import BLOCK, NONE, _close_pairs, drop, find, hashes, named, read_pairs, write_pairs
 
 
 def blobs(seed, side=128):

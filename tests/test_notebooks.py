@@ -8,8 +8,9 @@ import nbformat
 import papermill
 import pytest
 
-from ipa_lib import config
-from ipa_lib.paths import NOTEBOOKS, ROOT
+from ipa_lib.files import ROOT
+from ipa_lib.workflow import config
+from ipa_lib.workflow.paths import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MAX_LINES, MAX_PARAMETERS = 12, 12

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table, run
-from test_pictures import one_color_pictures
+from test_grids import one_color_pictures
 from test_plots import FROM_SCORES, FROM_TABLE
 
-from ipa_lib import ablations, pictures, plots, report
+from ipa_lib.report import ablations, grids, latex, plots
 
 matplotlib.use("Agg")
 PAPER = Path(__file__).parents[1] / "paper"
@@ -67,11 +67,11 @@ def after_braces(text):
 
 
 PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
-OTHER_JUDGES = FACTS | {"people_judges": report.UNKNOWN}
-START = report.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
+OTHER_JUDGES = FACTS | {"people_judges": latex.UNKNOWN}
+START = latex.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
 BENCH, TABLE = PAPER.parent / "results/bench", make_table(make_scores())
-READOUT, LOST = report.readout_numbers(BENCH / "encoder_readout.csv", TABLE), report.lost_numbers(BENCH)
-CELLS = report.start_cells(BENCH / "training_gain.csv", TABLE.assign(profile="full"))
+READOUT, LOST = latex.readout_numbers(BENCH / "encoder_readout.csv", TABLE), latex.lost_numbers(BENCH)
+CELLS = latex.start_cells(BENCH / "training_gain.csv", TABLE.assign(profile="full"))
 
 
 def with_others(scores, main):
@@ -96,8 +96,8 @@ def real_tables(tmp_path_factory):
 
 def of_profile(results, profile="snapshots"):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "results_dir", lambda name: results / name)
-        return report.of_photographs(profile)
+        patch.setattr(latex, "results_dir", lambda name: results / name)
+        return latex.of_photographs(profile)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def known(real_tables):
     def keys(runs, judged=lambda table: table, facts=FACTS, **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
         table, scores = judged(make_table(scores, runs)), with_others(scores, runs[0][0])
-        return set(report.numbers(table, scores, facts, ablations.answers(table, scores, *measured(runs))))
+        return set(latex.numbers(table, scores, facts, ablations.answers(table, scores, *measured(runs))))
 
     def of_merge(run, cell, n, lam):
         return {"concat": 0.3, "sum": -0.3}.get(run["merge"], 0) * lam
@@ -114,7 +114,7 @@ def known(real_tables):
     alone = ((MAIN, (1, 2)),)
     return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
             "photographs": keys(RUNS, of_photographs, OTHER_JUDGES),
-            "others": {*START, *report.start_results(CELLS), *READOUT, *LOST, *of_profile(real_tables)[0]}}
+            "others": {*START, *latex.start_results(CELLS), *READOUT, *LOST, *of_profile(real_tables)[0]}}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
@@ -147,7 +147,7 @@ def test_a_figure_has_one_name_in_code_file_and_label():
     assert sorted(used) == sorted(STEMS)
     for stem in STEMS:
         function = next((ours for ours, shown in COPIED.items() if shown == stem), stem)
-        assert callable(getattr(plots, function, None) or getattr(pictures, function))
+        assert callable(getattr(plots, function, None) or getattr(grids, function))
         assert rf"\label{{fig:{stem}}}" in TEXT and rf"\ref{{fig:{stem}}}" in TEXT
 
 
@@ -188,11 +188,11 @@ def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=Non
     scores = make_scores(runs, people=10)
     table = judged(make_table(scores, runs))
     answers = ablations.answers(table, scores, *measured(runs))
-    numbers = report.numbers(table, scores, facts, answers)
-    report.write_numbers(numbers | more, paper / "numbers.tex")
-    rows = {"main_results": report.main_results(table, start), "profile": report.profile_rows(facts), "real": real_rows}
-    for stem, lines in (rows | report.question_rows(answers)).items():
-        report.write_table(lines, paper / "tables" / f"{stem}.tex")
+    numbers = latex.numbers(table, scores, facts, answers)
+    latex.write_numbers(numbers | more, paper / "latex.tex")
+    rows = {"main_results": latex.main_results(table, start), "profile": latex.profile_rows(facts), "real": real_rows}
+    for stem, lines in (rows | latex.question_rows(answers)).items():
+        latex.write_table(lines, paper / "tables" / f"{stem}.tex")
     main, n = runs[0][0]["adapter"], max(runs[0][1])
     figures = {stem: getattr(plots, stem)(table) for stem in FROM_TABLE}
     figures |= {stem: getattr(plots, stem)(table, scores) for stem in FROM_SCORES}
@@ -200,10 +200,10 @@ def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=Non
     figures["fid_vs_count"] = plots.fid_vs_count(counts.assign(low=1.5, high=2.5))
     log = pd.DataFrame({"step": np.arange(20), "loss": 0.3, "val_loss": 0.2})
     figures["training_curves"] = plots.training_curves({run["adapter"]: log for run, *_ in runs}, main=[main])
-    shown, worst = one_color_pictures(8, 6), pictures.worst_cases(scores, main, n, count=8)
-    figures["sample_grid"] = pictures.sample_grid(shown[:, :4], shown[:, 4], shown, LAMS)
-    figures["real_grid"] = pictures.generated_grid(shown[:, :3], (1, 2))
-    figures["failure_cases"] = pictures.failure_cases(worst, shown[:, :4], shown[:, 4], shown[:, 5])
+    shown, worst = one_color_pictures(8, 6), grids.worst_cases(scores, main, n, count=8)
+    figures["sample_grid"] = grids.sample_grid(shown[:, :4], shown[:, 4], shown, LAMS)
+    figures["real_grid"] = grids.generated_grid(shown[:, :3], (1, 2))
+    figures["failure_cases"] = grids.failure_cases(worst, shown[:, :4], shown[:, 4], shown[:, 5])
     for stem, fig in figures.items():
         plots.save(fig, paper / "figures" / f"{stem}.pdf", commit="test")
     plt.close("all")
@@ -229,7 +229,7 @@ def built(request, tmp_path_factory, real_tables):
     paper = copied_paper(tmp_path_factory.mktemp("build") / "paper")
     real, rows = of_profile(real_tables)
     grids = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs, "facts": OTHER_JUDGES},
-             "full": {"runs": full_grid(), "more": START | report.start_results(CELLS) | READOUT | LOST | real,
+             "full": {"runs": full_grid(), "more": START | latex.start_results(CELLS) | READOUT | LOST | real,
                       "start": CELLS, "real_rows": rows}}  # fmt: skip
     write_results(paper, **grids[request.param])
     run = latexmk(paper)
@@ -251,7 +251,7 @@ def test_the_paper_builds_without_complaints_and_has_its_pages(built):
 @needs_latex
 def test_the_same_sources_give_the_same_pdf(built, tmp_path):
     paper = copied_paper(tmp_path / "other")
-    for name in ("numbers.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
+    for name in ("latex.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
         (shutil.copytree if (built / name).is_dir() else shutil.copy)(built / name, paper / name)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     assert subprocess.run(command, cwd=paper, capture_output=True).returncode == 0
@@ -262,7 +262,7 @@ def test_the_same_sources_give_the_same_pdf(built, tmp_path):
 def test_real_faces_have_their_section_where_there_are_tables_of_them(built):
     text = (built / "main.toc").read_text(encoding="utf-8") if (built / "main.toc").is_file() else ""
     text += (built / "main.aux").read_text(encoding="utf-8")
-    assert ("sec:real" in text) == ("real/main" in (built / "numbers.tex").read_text(encoding="utf-8"))
+    assert ("sec:real" in text) == ("real/main" in (built / "latex.tex").read_text(encoding="utf-8"))
 
 
 def test_a_profile_without_tables_says_nothing(real_tables):
@@ -297,7 +297,7 @@ def test_the_archive_for_arxiv_compiles_in_an_empty_folder_with_plain_pdflatex(b
     with tarfile.open(archive) as tar:
         names = tar.getnames()
         tar.extractall(tmp_path, filter="data")
-    assert {"main.tex", "main.bbl", "numbers.tex"} < set(names) and "refs.bib" not in names
+    assert {"main.tex", "main.bbl", "latex.tex"} < set(names) and "refs.bib" not in names
     for _ in range(2):
         run = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"], cwd=tmp_path,
                              capture_output=True)  # fmt: skip
@@ -327,16 +327,16 @@ def latex_error(paper):
 
 @needs_latex
 def test_without_results_the_build_says_what_is_missing(tmp_path):
-    assert "The file numbers.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
+    assert "The file latex.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
 
 
 @needs_latex
 def test_an_unknown_key_stops_the_build(built, tmp_path):
     paper = copied_paper(tmp_path / "paper")
-    lines = (built / "numbers.tex").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (built / "latex.tex").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(r"\setresult{main/nmax/lam1/identity}")]
-    (paper / "numbers.tex").write_text("".join(kept), encoding="utf-8")
-    assert "No result `main/nmax/lam1/identity' in numbers.tex" in latex_error(paper)
+    (paper / "latex.tex").write_text("".join(kept), encoding="utf-8")
+    assert "No result `main/nmax/lam1/identity' in latex.tex" in latex_error(paper)
 
 
 @needs_latex

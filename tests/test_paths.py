@@ -6,18 +6,19 @@ import stat
 
 import pytest
 
-from ipa_lib import paths
+from ipa_lib import files
+from ipa_lib.workflow import paths
 
 
 def test_places_are_in_the_repository():
-    assert (paths.ROOT / "ipa_lib" / "paths.py").is_file()
-    assert paths.data_dir("smoke") == paths.ROOT / "data" / "smoke"
-    assert paths.results_dir("smoke") == paths.ROOT / "results" / "smoke"
+    assert (files.ROOT / "ipa_lib" / "paths.py").is_file()
+    assert paths.data_dir("smoke") == files.ROOT / "data" / "smoke"
+    assert paths.results_dir("smoke") == files.ROOT / "results" / "smoke"
 
 
 def test_atomic_replaces_only_at_the_end(tmp_path):
     target = tmp_path / "new" / "table.csv"
-    with paths.atomic(target) as temporary:
+    with files.atomic(target) as temporary:
         temporary.write_text("whole")
         assert temporary.parent == target.parent and temporary.suffix == ".csv"
         assert not target.exists()
@@ -29,7 +30,7 @@ def test_atomic_replaces_only_at_the_end(tmp_path):
 def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path, error):
     target = tmp_path / "table.csv"
     target.write_text("old")
-    with pytest.raises(error), paths.atomic(target) as temporary:
+    with pytest.raises(error), files.atomic(target) as temporary:
         temporary.write_text("hal")
         raise error
     assert target.read_text() == "old"
@@ -39,14 +40,14 @@ def test_atomic_leaves_the_old_file_when_the_block_fails(tmp_path, error):
 def test_atomic_takes_a_writer_that_replaces_its_file(tmp_path):
     """Some writers rename onto the name they are given: what lies there at the end counts."""
     target = tmp_path / "figure.pdf"
-    with paths.atomic(str(target)) as temporary:
+    with files.atomic(str(target)) as temporary:
         (tmp_path / "other").write_text("from a rename")
         os.replace(tmp_path / "other", temporary)
     assert target.read_text() == "from a rename"
 
 
 def test_atomic_gives_the_usual_rights(tmp_path):
-    with paths.atomic(tmp_path / "a") as temporary:
+    with files.atomic(tmp_path / "a") as temporary:
         temporary.write_text("x")
     (tmp_path / "b").write_text("x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
@@ -54,4 +55,4 @@ def test_atomic_gives_the_usual_rights(tmp_path):
 
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
-    assert paths.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipa_lib import backbone, paths, runs
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.exchange import save_published
+from ipa_lib.diffusion import backbone
+from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.exchange import save_published
+from ipa_lib.workflow import paths, runs
 
 EMBED = 128  # width of the mini image encoder
 

@@ -16,9 +16,12 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import rankdata
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-from ipa_lib import celeba, evaluation, faces, fidelity, galleries, judges, mini_base, photo_judges
-from ipa_lib.identity_sets import evaluation_sets, group_by_person
-from ipa_lib.paths import ROOT, sha256
+from ipa_lib.data import celeba
+from ipa_lib.data.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.diffusion import galleries
+from ipa_lib.drawn import mini_base
+from ipa_lib.evaluation import alignment, inception, judges, photo_judges, scoring
+from ipa_lib.files import ROOT, sha256
 
 REAL = Path(os.environ.get("IPA_REAL_DATA", ROOT.parent / "shared" / "data"))
 real = pytest.mark.skipif(not (REAL / "judges" / "MobileFaceNet.onnx").is_file(),
@@ -70,15 +73,15 @@ def write_spec(folder, **keys):
 
 # ---------------------------------------------------------------- faces to the usual place
 def test_a_similarity_is_found_and_is_the_least_squares_one():
-    points = faces.CELEBA
+    points = alignment.CELEBA
     turned = points @ np.array([[0.8, 0.3], [-0.3, 0.8]]) + [5, -7]
-    a, b = faces.similarity(points, turned)
+    a, b = alignment.similarity(points, turned)
     assert a == pytest.approx(0.8 + 0.3j) and b == pytest.approx(5 - 7j)
     onto = turned + np.random.default_rng(0).normal(size=(5, 2))
     (x, y), one, zero = points.T, np.ones(5), np.zeros(5)  # u = p x − q y + r, v = q x + p y + s
     system = np.vstack([np.c_[x, -y, one, zero], np.c_[y, x, zero, one]])
     p, q, r, s = np.linalg.lstsq(system, onto.T.ravel(), rcond=None)[0]
-    a, b = faces.similarity(points, onto)
+    a, b = alignment.similarity(points, onto)
     assert [a.real, a.imag, b.real, b.imag] == pytest.approx([p, q, r, s])
 
 
@@ -92,9 +95,9 @@ def coordinates(width, height):
     (178, 218, 0, 0, 1), (148, 148, 15, 35, 1), (64, 64, 15, 35, 148 / 64), (256, 256, 15, 35, 148 / 256)])
 def test_a_crop_shows_the_face_where_the_template_has_it(width, height, left, top, scale):
     """In each of the known frames: where a pixel of the crop comes from, told by its colour, is where it should."""
-    shown = faces.crop(coordinates(width, height), faces.known_points("celeba", width, height))
+    shown = alignment.crop(coordinates(width, height), alignment.known_points("celeba", width, height))
     assert shown.shape == (3, 112, 112)
-    a, b = faces.similarity(faces.CELEBA, faces.TEMPLATE)
+    a, b = alignment.similarity(alignment.CELEBA, alignment.TEMPLATE)
     u, v = np.meshgrid(range(20, 92), range(20, 92))
     z = (u + 1j * v - b) / a  # in the frame of 178 x 218
     expected = (z.real + 0.5 - left) / scale - 0.5, (z.imag + 0.5 - top) / scale - 0.5
@@ -102,22 +105,23 @@ def test_a_crop_shows_the_face_where_the_template_has_it(width, height, left, to
 
 
 def test_beyond_the_edges_a_crop_is_black():
-    points = faces.TEMPLATE - [200, 0]
-    assert not faces.crop(np.full((64, 64, 3), 255, np.uint8), points + 400).any()
+    points = alignment.TEMPLATE - [200, 0]
+    assert not alignment.crop(np.full((64, 64, 3), 255, np.uint8), points + 400).any()
 
 
 def test_a_large_picture_is_shrunk_before_its_pixels_are_taken():
     """A fine chequered pattern becomes its mean, not a random choice of black and white."""
     board = np.indices((512, 512)).sum(0) % 2 * 255
     picture = np.repeat(board[..., None], 3, -1).astype(np.uint8)
-    shown = faces.crop(picture, faces.known_points("celeba", 512, 512))
+    shown = alignment.crop(picture, alignment.known_points("celeba", 512, 512))
     assert shown[:, 10:-10, 10:-10].sub(127.5).abs().max() < 10
 
 
 def test_points_are_shares_of_the_picture():
-    shares = (faces.known_points("celeba", 64, 64) + 0.5) / 64
-    np.testing.assert_allclose(faces.known_points(shares.tolist(), 64, 64), faces.known_points("celeba", 64, 64))
-    np.testing.assert_allclose(faces.known_points(np.full((5, 2), 0.5), 101, 201), [[50, 100]] * 5)
+    shares = (alignment.known_points("celeba", 64, 64) + 0.5) / 64
+    known = alignment.known_points("celeba", 64, 64)
+    np.testing.assert_allclose(alignment.known_points(shares.tolist(), 64, 64), known)
+    np.testing.assert_allclose(alignment.known_points(np.full((5, 2), 0.5), 101, 201), [[50, 100]] * 5)
 
 
 @pytest.mark.parametrize("points, size, line", [
@@ -128,7 +132,7 @@ def test_points_are_shares_of_the_picture():
 ])
 def test_unknown_points_are_told(points, size, line):
     with pytest.raises(ValueError, match=line):
-        faces.known_points(points, *size)
+        alignment.known_points(points, *size)
 
 
 # ---------------------------------------------------------------- identity
@@ -161,7 +165,7 @@ def write_onnx(file, batch, side=112):
 
 
 def expected_means(pictures, points, mean, std):
-    crops = np.stack([faces.crop(picture, points).numpy() for picture in pictures])
+    crops = np.stack([alignment.crop(picture, points).numpy() for picture in pictures])
     means = (crops.mean((2, 3)) / 255 - mean) / std
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
@@ -172,7 +176,7 @@ def test_an_onnx_network_sees_scaled_and_aligned_faces(batch, pictures, tmp_path
     many = np.concatenate([pictures] * 14)  # more than a batch
     mean, std = photo_judges.IMAGENET["mean"], photo_judges.IMAGENET["std"]
     seen = photo_judges.OnnxIdentity(write_onnx(tmp_path / "net.onnx", batch))(many)
-    expected = expected_means(pictures, faces.known_points("celeba", 64, 64), mean, std)
+    expected = expected_means(pictures, alignment.known_points("celeba", 64, 64), mean, std)
     np.testing.assert_allclose(seen, np.concatenate([expected] * 14), atol=1e-5)
 
 
@@ -192,7 +196,7 @@ def test_a_detector_gives_the_points_and_tells_what_has_no_face(pictures, folder
         {"identity": "net.onnx", "detector": "networks.py:found"}, folder)
     seen = identity(pictures)
     assert (name, misses) == ("net", True) and np.isnan(seen).all(1).tolist() == [False, True, False, False, True]
-    points = faces.known_points("celeba", 64, 64) + [1, 0]
+    points = alignment.known_points("celeba", 64, 64) + [1, 0]
     mean, std = photo_judges.IMAGENET["mean"], photo_judges.IMAGENET["std"]
     np.testing.assert_allclose(seen[[0, 2, 3]], expected_means(pictures[[0, 2, 3]], points, mean, std), atol=1e-5)
     pictures[:, 0, 0] = 0
@@ -260,7 +264,7 @@ def test_the_real_judge_gives_its_known_numbers_on_all_real_faces():
 
 # ---------------------------------------------------------------- Inception-v3
 @pytest.fixture(scope="module")
-def inception(tmp_path_factory):
+def random_inception(tmp_path_factory):
     """torch-fidelity's network with random weights, and files of these."""
     extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
 
@@ -279,8 +283,8 @@ def inception(tmp_path_factory):
 
 
 @pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])
-def test_inception_gives_features_and_logits_as_torch_fidelity_does(file, inception, pictures):
-    network, folder = inception
+def test_inception_gives_features_and_logits_as_torch_fidelity_does(file, random_inception, pictures):
+    network, folder = random_inception
     look, name = photo_judges.load_features({"features": "inception", "weights": file}, folder)
     features, logits = look(pictures[:2])
     expected = [part.numpy() for part in network(torch.as_tensor(pictures[:2]).permute(0, 3, 1, 2))]
@@ -290,13 +294,13 @@ def test_inception_gives_features_and_logits_as_torch_fidelity_does(file, incept
     assert name == f"Inception-v3 {sha256(folder / file)[:8]}"
 
 
-def test_inception_resizes_as_torchmetrics_does_without_antialiasing(inception, pictures):
+def test_inception_resizes_as_torchmetrics_does_without_antialiasing(random_inception, pictures):
     from torchmetrics.image.fid import NoTrainInceptionV3
 
-    _, folder = inception
+    _, folder = random_inception
     theirs = NoTrainInceptionV3("inception", ["2048"], str(folder / "weights.pth"), antialias=False)
     batch = torch.as_tensor(pictures[:1]).permute(0, 3, 1, 2)
-    features = fidelity.load_inception(folder / "weights.pth")[0](batch)[0]
+    features = inception.load_inception(folder / "weights.pth")[0](batch)[0]
     np.testing.assert_allclose(features, theirs(batch), rtol=1e-5, atol=1e-6)
 
 
@@ -314,7 +318,7 @@ def test_weights_are_never_unpickled(tmp_path):
     torch.save({"fc.bias": Harmful(tmp_path / "touched")}, tmp_path / "zipped.pth")
     for file in ("weights.pth", "zipped.pth"):
         with pytest.raises(ValueError, match=f"{file}: a file of nothing but tensors was expected") as caught:
-            fidelity.load_inception(tmp_path / file)
+            inception.load_inception(tmp_path / file)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "touched").exists()
 
@@ -323,10 +327,10 @@ def test_other_weights_are_told(tmp_path):
     pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     torch.save({"fc.bias": torch.zeros(1008)}, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match="weights.pth: not the weights of Inception-v3") as caught:
-        fidelity.load_inception(tmp_path / "weights.pth")
+        inception.load_inception(tmp_path / "weights.pth")
     assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="none.pth: no such file; the weights of Inception-v3"):
-        fidelity.load_inception(tmp_path / "none.pth")
+        inception.load_inception(tmp_path / "none.pth")
 
 
 def test_without_weights_and_network_the_message_says_where_they_go(tmp_path, monkeypatch):
@@ -337,7 +341,7 @@ def test_without_weights_and_network_the_message_says_where_they_go(tmp_path, mo
         monkeypatch.delenv(name, raising=False)
     place = "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth"
     with pytest.raises(FileNotFoundError, match=f"{place}: no such file, and its download failed") as caught:
-        fidelity.load_inception()
+        inception.load_inception()
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
@@ -464,12 +468,12 @@ def test_a_cell_judged_from_end_to_end(folder, clip_folder, tiny_celeba):
     spec = write_spec(folder, identity="networks.py:means", features="networks.py:shrunk", text=clip_folder)
     judge = judges.load_judges(spec)
     sets = galleries.named_sets(evaluation_sets(group_by_person(table, 4, "test"), 2, 2, seed=0), table.file)
-    reference = evaluation.make_reference(sets, table, judge, 64)
-    prompts = evaluation.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "own"})
+    reference = scoring.make_reference(sets, table, judge, 64)
+    prompts = scoring.prompt_embeds(sets, table, judge, 64, {"n_refs": 2, "prompts": "own"})
     shown = celeba.load_pictures(table.set_index("file").loc[sets.target, "path"], 64)
     shown[0, 0, 0] = 0
-    rows, scores = evaluation.evaluate_cell(judged := judge.look(shown), reference, prompts, resamples=5)
-    found = evaluation.table(rows).set_index("metric")
+    rows, scores = scoring.evaluate_cell(judged := judge.look(shown), reference, prompts, resamples=5)
+    found = scoring.table(rows).set_index("metric")
     assert found.index.tolist() == [
         "identity", "top1", "text", "copying", "faces", "clip_i", "clip_t", "fid", "kid", "is"]
     assert found["count"].to_dict() == dict.fromkeys(found.index, 4) | {"identity": 3, "top1": 3, "copying": 3}
@@ -477,7 +481,7 @@ def test_a_cell_judged_from_end_to_end(folder, clip_folder, tiny_celeba):
     assert found.loc[["faces", "is", "clip_t", "text"], "judge"].tolist() == [
         "networks.py:means", "networks.py:shrunk", clip_folder.name, clip_folder.name]
     assert scores["text"].equals(scores["clip_t"])  # no judge looks for attributes
-    caption = judge.read(evaluation.captions(table.set_index("file").loc[sets.target]))
+    caption = judge.read(scoring.captions(table.set_index("file").loc[sets.target]))
     np.testing.assert_allclose(scores["clip_t"], (judged.clip * caption).sum(1), atol=1e-6)
     person = sets.person.iloc[3]
     rest = sorted(set(sets.held_out.iloc[3]) - set(sets.target))
@@ -498,4 +502,4 @@ def test_an_order_is_judged_by_the_pairs_that_both_show_a_face(folder, pictures)
         galleries.write_index(folder / name, sets.drop(columns="lam"), [1.0], files)
     a, b = (judge.look(shown).identity[1:] for shown in (pictures[:3], turned))
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert evaluation.order_change(judge, folder / "n1-reversed") == pytest.approx(1 - cosines.mean(), abs=1e-9)
+    assert scoring.order_change(judge, folder / "n1-reversed") == pytest.approx(1 - cosines.mean(), abs=1e-9)

@@ -22,9 +22,9 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
-from ipa_lib import mini_base
-from ipa_lib.attention import attach, attached, detach
-from ipa_lib.exchange import to_published
+from ipa_lib.drawn import mini_base
+from ipa_lib.model.attention import attach, attached, detach
+from ipa_lib.model.exchange import to_published
 
 TEXTS = ["a photo of a person, smiling", "a person with glasses"]
 LAM = 0.8

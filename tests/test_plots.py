@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tables import LAMS, MAIN, full_grid, make_scores, make_table, run
 
-from ipa_lib import ablations, plots, variants
+from ipa_lib.report import ablations, plots, variants
 
 matplotlib.use("Agg")
 OVER_LAM = ("identity_vs_lam", "fid_vs_lam", "is_vs_lam", "text_vs_lam")

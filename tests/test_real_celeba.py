@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ipa_lib import near_duplicates
-from ipa_lib.captions import captions
-from ipa_lib.celeba import (
+from ipa_lib.data import near_duplicates
+from ipa_lib.data.captions import captions
+from ipa_lib.data.celeba import (
     ATTRIBUTE,
     ATTRIBUTES,
     IDENTITY,
@@ -25,8 +25,8 @@ from ipa_lib.celeba import (
     read_annotations,
     read_celeba,
 )
-from ipa_lib.identity_sets import check_splits
-from ipa_lib.paths import ROOT
+from ipa_lib.data.identity_sets import check_splits
+from ipa_lib.files import ROOT
 
 REAL = Path(os.environ.get("IPA_REAL_DATA", ROOT.parent / "shared/data"))
 if not (REAL / "celeba_annotations.tar.xz").is_file():

@@ -12,7 +12,8 @@ import time
 import nbformat
 import pytest
 
-from ipa_lib import paths, runs
+from ipa_lib import files
+from ipa_lib.workflow import paths, runs
 
 SOURCES = {
     "lam": "lam: float = 1.0  # image weight\nhow: str = 'well'  # how it goes",
@@ -99,8 +100,8 @@ def test_a_missing_notebook_is_one_line(notebook, output, capsys):
 
 
 def test_a_terminated_run_leaves_nothing_half_written(notebook, output):
-    command = [sys.executable, "-m", "ipa_lib.runs", str(notebook), str(output), "-q", "-p", "how", "slowly"]
-    with subprocess.Popen(command, cwd=paths.ROOT, stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "ipa_lib.workflow.runs", str(notebook), str(output), "-q", "-p", "how", "slowly"]
+    with subprocess.Popen(command, cwd=files.ROOT, stderr=subprocess.DEVNULL) as process:
         while not (output.parent.exists() and names(output.parent)):
             assert process.poll() is None
             time.sleep(0.1)
@@ -166,9 +167,9 @@ def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
 
 
 def test_the_picture_of_readme_is_the_first_of_the_published_notebook(tmp_path):
-    published = paths.ROOT / "results/published" / paths.PUBLISHED / "13_show_samples.ipynb"
+    published = files.ROOT / "results/published" / paths.PUBLISHED / "13_show_samples.ipynb"
     runs.write_picture(published, tmp_path / "grid.png")
-    assert (tmp_path / "grid.png").read_bytes() == (paths.ROOT / "docs/sample_grid.png").read_bytes()
+    assert (tmp_path / "grid.png").read_bytes() == (files.ROOT / "docs/sample_grid.png").read_bytes()
     with pytest.raises(ValueError, match="01_prepare_data.ipynb: no picture in it; "):
         runs.write_picture(paths.NOTEBOOKS / "01_prepare_data.ipynb", tmp_path / "none.png")
 

@@ -12,10 +12,12 @@ import pytest
 import torch
 from spoil import Malicious
 
-from ipa_lib import config, exchange, fidelity
-from ipa_lib.paths import ROOT
+from ipa_lib.evaluation import inception
+from ipa_lib.files import ROOT
+from ipa_lib.model import exchange
+from ipa_lib.workflow import config
 
-SOURCES = [*sorted((ROOT / "ipa_lib").glob("*.py")), *sorted((ROOT / "notebooks").glob("*.ipynb")), ROOT / "Snakefile"]
+SOURCES = [*sorted((ROOT / "ipa_lib").rglob("*.py")), *sorted((ROOT / "notebooks").glob("*.ipynb")), ROOT / "Snakefile"]
 UNPICKLE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load", "joblib.load", "dill.load", "shelve.open",
             "pd.read_pickle", "pandas.read_pickle", "np.load", "numpy.load", "marshal.loads", "torch.hub.load"}
 COMMANDS = {"os.system", "os.popen", "eval", "exec", "subprocess.getoutput", "subprocess.getstatusoutput",
@@ -56,7 +58,7 @@ def test_the_malice_is_real(tmp_path):
     assert (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("read", [exchange.read_published, fidelity._read_tensors])
+@pytest.mark.parametrize("read", [exchange.read_published, inception._read_tensors])
 def test_a_checkpoint_runs_no_code(tmp_path, read):
     torch.save({"image_proj": Malicious(tmp_path)}, tmp_path / "a.bin")
     with pytest.raises(ValueError, match="tensors alone|nothing but tensors"):

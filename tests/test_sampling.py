@@ -6,10 +6,11 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ipa_lib import attention, sampling
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.backbone import decode_latents
-from ipa_lib.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.data.identity_sets import evaluation_sets, group_by_person
+from ipa_lib.diffusion import sampling
+from ipa_lib.diffusion.backbone import decode_latents
+from ipa_lib.model import attention
+from ipa_lib.model.adapter import MultiImageAdapter
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from ipa_lib.paths import PUBLISHED, ROOT
+from ipa_lib.files import ROOT
+from ipa_lib.workflow.paths import PUBLISHED
 
 PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake",
@@ -81,7 +82,7 @@ def imports(path: Path) -> set[str]:
 
 def test_every_import_of_the_package_is_asked_for():
     distributions = packages_distributions()
-    found = set().union(*(imports(path) for path in (ROOT / "ipa_lib").glob("*.py")))
+    found = set().union(*(imports(path) for path in (ROOT / "ipa_lib").rglob("*.py")))
     names = {re.sub("[._]", "-", distributions[name][0].lower()) for name in found if name in distributions}
     brought = {"nbclient"}  # by papermill, whose errors it raises
     optional = {"datasets", "onnxruntime", "torch-fidelity"}  # for real pictures; the tests have them

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ipa_lib import paths
+from ipa_lib import files
+from ipa_lib.workflow import paths
 
 SLURM = shutil.which("sinfo") and subprocess.run(["sinfo", "-h"], capture_output=True, timeout=30).stdout
 pytestmark = [
@@ -27,7 +28,7 @@ pytestmark = [
 
 def test_stages_become_jobs(tmp_path):
     """With configs/slurm as it stands, but for what this cluster has: no GPU, no accounts, less memory."""
-    settings = yaml.safe_load((paths.ROOT / "configs/slurm/config.yaml").read_text())
+    settings = yaml.safe_load((files.ROOT / "configs/slurm/config.yaml").read_text())
     settings["default-resources"] |= {"mem_mb": 2000, "runtime": 20}
     settings["set-resources"] = {name: {"gpu": 0, "mem_mb": 3000} for name in settings["set-resources"]}
     settings |= {"slurm-no-account": True, "slurm-status-command": "squeue", "latency-wait": 30,
@@ -37,7 +38,7 @@ def test_stages_become_jobs(tmp_path):
     shutil.rmtree(paths.results_dir("smoke"), ignore_errors=True)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                                 "SNAKEMAKE_PROFILE": str(tmp_path)}  # fmt: skip
-    command = ["scripts/snakemake.sh", "--config", "profile=smoke", "--", str(made.relative_to(paths.ROOT))]
-    done = subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True, text=True)
+    command = ["scripts/snakemake.sh", "--config", "profile=smoke", "--", str(made.relative_to(files.ROOT))]
+    done = subprocess.run(command, cwd=files.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert made.is_file() and (done.stdout + done.stderr).count("has been submitted with SLURM jobid") == 2

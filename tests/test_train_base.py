@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from transformers import RegNetForImageClassification
 
-from ipa_lib import backbone, captions, config, data, features, judges, paths, runs
+from ipa_lib.data import captions, picture_table
+from ipa_lib.diffusion import backbone, features
+from ipa_lib.evaluation import judges
+from ipa_lib.workflow import config, paths, runs
 
 pytestmark = pytest.mark.slow
 NAME, PARTS = "photographs", {"attribute_judge", "image_encoder", "vae", "unet"}
@@ -22,7 +25,7 @@ SMALL = {"judge_people": 2, "judge_steps": 2, "encoder_steps": 2, "vae_widths": 
 def celeba(tiny_celeba, tmp_path_factory):
     """The tiny people; one picture of training person 1 is his other one again, one is of person 11, who is tested."""
     root = shutil.copytree(tiny_celeba, tmp_path_factory.mktemp("photographs") / "celeba")
-    of = data.read(root).groupby("person")["path"].agg(list)
+    of = picture_table.read(root).groupby("person")["path"].agg(list)
     shutil.copy(of[1][0], of[1][1])
     shutil.copy(of[11][0], of[1][2])
     return root
@@ -62,10 +65,11 @@ def test_the_base_is_loaded_and_its_judge_lies_beside_it(base):
 def test_nobody_teaches_both_and_nobody_who_is_evaluated_teaches(base, recipes):
     """By the hashes in the recipes: the judge has people who take no part, the base all other training people, but for
     the two pictures that look like others."""
-    everyone, taking_part = data.read(paths.data_dir(NAME)), data.read_table(paths.results_dir(NAME) / "pictures.csv")
+    everyone = picture_table.read(paths.data_dir(NAME))
+    taking_part = picture_table.read_table(paths.results_dir(NAME) / "pictures.csv")
     spoilt = everyone[everyone.person == 1].index[1:3]
     training = everyone[everyone.split == "train"].drop(spoilt).reset_index(drop=True)
-    of_base, of_judge = data.set_apart(training, SMALL["judge_people"], taking_part)
+    of_base, of_judge = picture_table.set_apart(training, SMALL["judge_people"], taking_part)
     assert not set(of_base.person) & set(of_judge.person) and not set(of_judge.person) & set(taking_part.person)
     told = [(recipe["data"], recipe["people"], recipe["pictures"], recipe["judge_data"], recipe["judge_people"])
             for recipe in recipes.values()]  # fmt: skip

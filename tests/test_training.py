@@ -5,12 +5,14 @@ from unittest import mock
 import pytest
 import torch
 
-from ipa_lib import attention, celeba, training
-from ipa_lib.adapter import MultiImageAdapter
-from ipa_lib.backbone import embed_pictures, encode_captions, encode_pictures, no_picture
-from ipa_lib.captions import EMPTY, captions
-from ipa_lib.features import Features, compute_features
-from ipa_lib.identity_sets import LeaveOneOutSets, group_by_person
+from ipa_lib.data import celeba
+from ipa_lib.data.captions import EMPTY, captions
+from ipa_lib.data.identity_sets import LeaveOneOutSets, group_by_person
+from ipa_lib.diffusion import training
+from ipa_lib.diffusion.backbone import embed_pictures, encode_captions, encode_pictures, no_picture
+from ipa_lib.diffusion.features import Features, compute_features
+from ipa_lib.model import attention
+from ipa_lib.model.adapter import MultiImageAdapter
 
 
 @pytest.fixture

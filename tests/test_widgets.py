@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ipa_lib import explorer, findings, panels, paths, runs, widgets
+from ipa_lib import files
+from ipa_lib.explore import explorer, panels, table_browser, widgets
+from ipa_lib.workflow import paths, runs
 
 STEPS = 2
 
@@ -188,7 +190,7 @@ def test_own_files_become_prompts_and_a_wrong_one_gets_a_sentence(page):
 
 
 def test_the_table_is_filtered_and_a_point_leads_to_its_samples(small_results):
-    results = widgets.Results(findings.read_table(str(small_results)))
+    results = widgets.Results(table_browser.read_table(str(small_results)))
     assert len(results.list.options) == len(results.dots) == 4
     results.filters["merge"].value = None
     results.filters["lam"].value = 1.0
@@ -207,8 +209,9 @@ def test_without_results_all_parts_are_sentences(tmp_path, monkeypatch):
     *parts, results = widgets.explore("mini")
     for part in parts:
         assert "run `make report`" in part.value and "make report" in part._repr_mimebundle_()["text/html"]
-    monkeypatch.setattr(findings, "results_dir", lambda name: published if name == "published" else tmp_path / name)
-    found = widgets.Results(findings.read_table("mini"))
+    monkeypatch.setattr(table_browser, "results_dir",
+                        lambda name: published if name == "published" else tmp_path / name)
+    found = widgets.Results(table_browser.read_table("mini"))
     assert "make report" in text(found.panel)
     found.choose(0)
     assert "make report PROFILE=full" in found.details.value
@@ -216,8 +219,8 @@ def test_without_results_all_parts_are_sentences(tmp_path, monkeypatch):
 
 def test_it_is_imported_without_a_display():
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
-    command = [sys.executable, "-c", "import ipa_lib.widgets"]
-    assert subprocess.run(command, cwd=paths.ROOT, env=environment).returncode == 0
+    command = [sys.executable, "-c", "import ipa_lib.explore.widgets"]
+    assert subprocess.run(command, cwd=files.ROOT, env=environment).returncode == 0
 
 
 # ---- streams ----------------------------------------------------------------------------------------------------

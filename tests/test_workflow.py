@@ -18,10 +18,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ipa_lib import evaluation, paths, runs
-from ipa_lib.config import load_profile, profile_names
+from ipa_lib import files
+from ipa_lib.evaluation import scoring
+from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow.config import load_profile, profile_names
 
-ROOT = paths.ROOT
+ROOT = files.ROOT
 SMOKE = paths.results_dir("smoke")
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 TEX = subprocess.run(["bash", "-c", ". scripts/lib.sh; tex_tool"], cwd=ROOT, capture_output=True).returncode == 0
@@ -68,7 +70,7 @@ def test_it_ends_with_the_paper(smoke):
 
 
 def test_the_table_is_tidy_and_complete(table):
-    assert list(table.columns) == list(evaluation.TABLE_COLUMNS)
+    assert list(table.columns) == list(scoring.TABLE_COLUMNS)
     assert set(table.metric) == {"identity", "top1", "text", "copying", "fid", "kid", "is"}
     assert set(table.adapter) == {"mean-own-n2r-s0", "mean-own-shown-n2r-s0", "real", "reconstruction", "other"}
     main = table[table.adapter == "mean-own-n2r-s0"]
@@ -144,9 +146,9 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
                f"profile={tmp_path / 'many.yaml'}", "--", "paper_inputs"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if "ipa_lib.runs" in line]
+    said = [line for line in done.stdout.splitlines() if "ipa_lib.workflow.runs" in line]
     commands = {line.split("Shell command: ")[-1].strip() for line in said}
-    start = "torchrun --standalone --nproc-per-node 2 -m ipa_lib.runs notebooks/04_train_adapter.ipynb"
+    start = "torchrun --standalone --nproc-per-node 2 -m ipa_lib.workflow.runs notebooks/04_train_adapter.ipynb"
     assert {line for line in commands if line.startswith(start)} == {line for line in commands if "04_train" in line}
     assert {line for line in commands if "torchrun" not in line}
 
@@ -178,7 +180,7 @@ def test_two_processes_train_the_adapter_that_one_does(smoke, tmp_path):
     flags = [text for name, value in values.items() for text in ("-p", name, str(value))]
     made, logs, torchrun = [], [], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, launch in (("one", []), ("two", torchrun)):
-        command = [sys.executable, *launch, "-m", "ipa_lib.runs", "notebooks/04_train_adapter.ipynb"]
+        command = [sys.executable, *launch, "-m", "ipa_lib.workflow.runs", "notebooks/04_train_adapter.ipynb"]
         done = subprocess.run([*command, str(tmp_path / f"{name}.ipynb"), "-q", *flags], cwd=ROOT, env=ENVIRONMENT,
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -192,7 +194,8 @@ def test_two_processes_train_the_adapter_that_one_does(smoke, tmp_path):
 
 
 def test_a_user_s_mistake_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "ipa_lib.runs", "notebooks/05_generate.ipynb", str(tmp_path / "out.ipynb")]
+    command = [sys.executable, "-m", "ipa_lib.workflow.runs", "notebooks/05_generate.ipynb",
+               str(tmp_path / "out.ipynb")]
     for values, said in (
         (["n_ref", "2"], "n_ref"),
         (["n_refs", "two"], "n_refs"),

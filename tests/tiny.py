@@ -3,7 +3,7 @@
 import torch
 from diffusers import UNet2DConditionModel
 
-from ipa_lib.adapter import MultiImageAdapter
+from ipa_lib.model.adapter import MultiImageAdapter
 
 EMBED, TEXT, TOKENS = 16, 32, 4
 

@@ -1,0 +1,1 @@
+"""The drawn world: faces, their captions, and the scale model that is trained on them."""

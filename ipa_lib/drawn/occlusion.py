@@ -1,0 +1,30 @@
+"""Prompts of drawn people with sunglasses, a hat or a mask, or without: drawn anew, and encoded as any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..data.identity_sets import occluded_prompts
+from ..diffusion.backbone import Backbone, embed_pictures
+from ..diffusion.features import Features
+from .faces import redrawn
+
+
+def occluded(features: Features, backbone: Backbone, folder: Path, sets: pd.DataFrame, prompts: str, n_refs: int,
+             ) -> Features:
+    """Features of the drawn `folder` whose embeddings of prompts are of pictures drawn anew, as "occluded50" asks.
+
+    `sets` as `identity_sets.evaluation_sets` gives them. Other words than occluded… leave everything as it is.
+    """
+    chosen = occluded_prompts(sets, prompts, n_refs)  # [S,n]
+    if chosen is None:
+        return features
+    rows = np.array([row[:n_refs] for row in sets["prompts"]])
+    rows, first = np.unique(rows, return_index=True)  # samples of a person share their prompts
+    embeds = features.embeds.clone()
+    embeds[rows] = embed_pictures(backbone, redrawn(folder, rows, chosen.ravel()[first]), patches=embeds.ndim == 3)
+    return replace(features, embeds=embeds)

@@ -1,0 +1,1 @@
+"""FID, IS, KID and identity with their intervals, and the judges behind them."""

@@ -1,0 +1,1 @@
+"""From the tidy table to figures, tables and numbers of the paper. No torch."""

@@ -1,0 +1,1 @@
+"""Profiles, paths, and the execution of notebooks as stages."""

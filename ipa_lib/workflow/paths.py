@@ -1,0 +1,33 @@
+"""Where the parts of the repository lie, and the folders of a profile."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..files import ROOT, sha256
+
+CONFIGS = ROOT / "configs"
+NOTEBOOKS = ROOT / "notebooks"
+MODELS = ROOT / "models"
+PAPER = ROOT / "paper"
+PUBLISHED = "full"  # the profile whose results the preprint shows
+
+
+def data_dir(profile: str) -> Path:
+    return ROOT / "data" / profile
+
+
+def results_dir(profile: str) -> Path:
+    return ROOT / "results" / profile
+
+
+def paper_dir(profile: str) -> Path:
+    """Where figures, tables and numbers of a profile go: `paper/` for the published one, else beside the results."""
+    return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"
+
+
+def sources() -> str:
+    """Digest of the code of this package."""
+    files = sorted((ROOT / "ipa_lib").rglob("*.py"))
+    return hashlib.sha256("".join(f"{file.name} {sha256(file)}\n" for file in files).encode()).hexdigest()
