@@ -127,7 +127,7 @@ def repository(disk, tmp_path):
     for name in ("scripts", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "results").symlink_to("disk")
-    notebook(tmp_path / "notebooks", "import time\nfrom pathlib import Path\nfrom ipa_lib.workflow.paths import atomic",
+    notebook(tmp_path / "notebooks", "import time\nfrom pathlib import Path\nfrom ipa_lib.files import atomic",
              "end = time.monotonic() + 60  # should the word never come",
              "with atomic('../results/out.txt') as file:\n    file.write_text('half')\n"
              "    while not Path('../go').exists() and time.monotonic() < end:\n        time.sleep(0.05)\n"

@@ -17,7 +17,7 @@ NAMES = ["anna", "bo", "anna", "J. Smith/2", "J. Smith%2F2", ".dot"]
 WITHOUT = """
 import sys
 sys.modules["datasets"] = None  # as if it were not installed
-from ipa_lib.hub_data import read_hub_dataset
+from ipa_lib.data.hub_data import read_hub_dataset
 read_hub_dataset("somebody/faces", "name", "image", sys.argv[1])
 """
 

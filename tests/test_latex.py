@@ -104,7 +104,7 @@ def test_another_persons_prompts_are_paired_where_their_samples_are_scored(table
 
 def test_at_lam_zero_the_scores_of_any_n_serve(table, scores):
     once = scores[(scores["lam"] > 0) | (scores["n_refs"] == 1) | (scores["adapter"] == ALT["adapter"])]
-    main = numbers.roles(table)["main"]
+    main = latex.roles(table)["main"]
     at_zero = latex._scores(once, main, 4, 0, "identity")
     pd.testing.assert_series_equal(at_zero, latex._scores(scores, main, 1, 0, "identity"))
 
@@ -122,7 +122,7 @@ def test_words_for_whole_sets_need_intervals_that_lie_apart(numbers):
 
 
 def test_main_is_the_adapter_with_random_n_wherever_it_stands(table):
-    found = numbers.roles(table[::-1])
+    found = latex.roles(table[::-1])
     assert found["main"].names == (MAIN["adapter"],) and found["alt"].names == (ALT["adapter"],)
     assert found["main"].n_refs == (1, 2, 4)
 
@@ -212,11 +212,11 @@ ROWS = {  # function: question, columns of a row, rows of the full grid
 def test_rows_of_a_question_have_their_columns_and_an_empty_frame_has_none(name, full):
     question, columns, count = ROWS[name]
     frame = getattr(ablations, question)(*full)
-    rows = getattr(numbers, name)(frame)
+    rows = getattr(latex, name)(frame)
     lines = [line for row in rows for line in row.split("\n")]
     assert len(rows) == count and {line.count(" & ") for line in lines} == {columns - 1}
     assert not [line for line in lines if re.search(r"nan|(?<!-)--(?!-)", line)]
-    assert getattr(numbers, name)(frame[:0]) == []
+    assert getattr(latex, name)(frame[:0]) == []
 
 
 def test_an_n_without_a_counterpart_is_not_the_largest_of_the_question(full):
@@ -244,7 +244,7 @@ def test_a_row_shows_the_values_that_the_text_quotes(full, answers):
 
 def test_the_best_lam_is_never_zero():
     scores = make_scores(gain=-0.3)
-    assert numbers.best_lam(make_table(scores)) == 0.25
+    assert latex.best_lam(make_table(scores)) == 0.25
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_a_grid_without_lam_one_is_refused(table, scores):
 
 def test_a_table_without_adapters_is_refused(table):
     with pytest.raises(ValueError, match="no identity rows of an adapter"):
-        numbers.roles(table[table["adapter"].isin(numbers.REFERENCES)])
+        latex.roles(table[table["adapter"].isin(latex.REFERENCES)])
 
 
 def test_a_key_that_latex_would_stumble_over_is_refused(tmp_path):

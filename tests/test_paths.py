@@ -11,7 +11,7 @@ from ipa_lib.workflow import paths
 
 
 def test_places_are_in_the_repository():
-    assert (files.ROOT / "ipa_lib" / "paths.py").is_file()
+    assert (files.ROOT / "ipa_lib" / "files.py").is_file()
     assert paths.data_dir("smoke") == files.ROOT / "data" / "smoke"
     assert paths.results_dir("smoke") == files.ROOT / "results" / "smoke"
 

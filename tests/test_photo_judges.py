@@ -45,7 +45,7 @@ class Features:
 
 def found(pictures):
     """CelebA's points in squares, one pixel to the right; no face where the first pixel is black."""
-    from ipa_lib.faces import known_points
+    from ipa_lib.evaluation.alignment import known_points
     points = known_points("celeba", pictures.shape[2], pictures.shape[1]) + [1, 0]
     return np.where(pictures[:, 0, 0].any(-1)[:, None, None], points, np.nan)
 

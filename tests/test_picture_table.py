@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ipa_lib import files
 from ipa_lib.data import near_duplicates, picture_table
 from ipa_lib.data.celeba import read_celeba
 from ipa_lib.data.folders import read_folders
@@ -89,7 +90,7 @@ def test_a_stored_table_comes_back_with_names_as_they_were(people, tmp_path):
 
 
 def test_attributes_and_paths_in_the_repository_come_back(own_celeba, tmp_path, monkeypatch):
-    for module in (picture_table, paths):  # one reads with it, the other writes
+    for module in (picture_table, files):  # one reads with it, the other writes
         monkeypatch.setattr(module, "ROOT", own_celeba.parent)
     pictures = read_celeba(own_celeba)
     picture_table.write_table(pictures, tmp_path / "pictures.csv")
