@@ -179,7 +179,7 @@ def test_every_question_has_its_keys(key, expected, answers):
 
 def test_keys_of_the_questions_are_keys(answers, tmp_path):
     assert {key.split("/")[0] for key in answers} >= set(QUESTIONS)
-    assert latex.write_numbers(answers, tmp_path / "latex.tex").is_file()
+    assert latex.write_numbers(answers, tmp_path / "numbers.tex").is_file()
     assert "merge/mean/difference" not in answers  # nothing to compare it with
     assert not [key for key, value in answers.items() if "nan" in value]
 
@@ -268,7 +268,7 @@ def test_a_table_without_adapters_is_refused(table):
 
 def test_a_key_that_latex_would_stumble_over_is_refused(tmp_path):
     with pytest.raises(ValueError, match="fid/n 4"):
-        latex.write_numbers({"fid/n 4": "1"}, tmp_path / "latex.tex")
+        latex.write_numbers({"fid/n 4": "1"}, tmp_path / "numbers.tex")
     assert not list(tmp_path.iterdir())
 
 
@@ -299,10 +299,10 @@ def test_a_number_has_the_decimals_that_suit_its_interval():
 
 
 def test_numbers_are_written_one_a_line_and_sorted(tmp_path, numbers):
-    path = latex.write_numbers(numbers, tmp_path / "latex.tex")
+    path = latex.write_numbers(numbers, tmp_path / "numbers.tex")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines == [f"\\setresult{{{key}}}{{{numbers[key]}}}" for key in sorted(numbers)]
-    assert [p.name for p in tmp_path.iterdir()] == ["latex.tex"]
+    assert [p.name for p in tmp_path.iterdir()] == ["numbers.tex"]
 
 
 def test_every_row_of_a_table_has_its_columns(table):

@@ -189,7 +189,7 @@ def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=Non
     table = judged(make_table(scores, runs))
     answers = ablations.answers(table, scores, *measured(runs))
     numbers = latex.numbers(table, scores, facts, answers)
-    latex.write_numbers(numbers | more, paper / "latex.tex")
+    latex.write_numbers(numbers | more, paper / "numbers.tex")
     rows = {"main_results": latex.main_results(table, start), "profile": latex.profile_rows(facts), "real": real_rows}
     for stem, lines in (rows | latex.question_rows(answers)).items():
         latex.write_table(lines, paper / "tables" / f"{stem}.tex")
@@ -251,7 +251,7 @@ def test_the_paper_builds_without_complaints_and_has_its_pages(built):
 @needs_latex
 def test_the_same_sources_give_the_same_pdf(built, tmp_path):
     paper = copied_paper(tmp_path / "other")
-    for name in ("latex.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
+    for name in ("numbers.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
         (shutil.copytree if (built / name).is_dir() else shutil.copy)(built / name, paper / name)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     assert subprocess.run(command, cwd=paper, capture_output=True).returncode == 0
@@ -262,7 +262,7 @@ def test_the_same_sources_give_the_same_pdf(built, tmp_path):
 def test_real_faces_have_their_section_where_there_are_tables_of_them(built):
     text = (built / "main.toc").read_text(encoding="utf-8") if (built / "main.toc").is_file() else ""
     text += (built / "main.aux").read_text(encoding="utf-8")
-    assert ("sec:real" in text) == ("real/main" in (built / "latex.tex").read_text(encoding="utf-8"))
+    assert ("sec:real" in text) == ("real/main" in (built / "numbers.tex").read_text(encoding="utf-8"))
 
 
 def test_a_profile_without_tables_says_nothing(real_tables):
@@ -297,7 +297,7 @@ def test_the_archive_for_arxiv_compiles_in_an_empty_folder_with_plain_pdflatex(b
     with tarfile.open(archive) as tar:
         names = tar.getnames()
         tar.extractall(tmp_path, filter="data")
-    assert {"main.tex", "main.bbl", "latex.tex"} < set(names) and "refs.bib" not in names
+    assert {"main.tex", "main.bbl", "numbers.tex"} < set(names) and "refs.bib" not in names
     for _ in range(2):
         run = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"], cwd=tmp_path,
                              capture_output=True)  # fmt: skip
@@ -327,16 +327,16 @@ def latex_error(paper):
 
 @needs_latex
 def test_without_results_the_build_says_what_is_missing(tmp_path):
-    assert "The file latex.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
+    assert "The file numbers.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
 
 
 @needs_latex
 def test_an_unknown_key_stops_the_build(built, tmp_path):
     paper = copied_paper(tmp_path / "paper")
-    lines = (built / "latex.tex").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (built / "numbers.tex").read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(r"\setresult{main/nmax/lam1/identity}")]
-    (paper / "latex.tex").write_text("".join(kept), encoding="utf-8")
-    assert "No result `main/nmax/lam1/identity' in latex.tex" in latex_error(paper)
+    (paper / "numbers.tex").write_text("".join(kept), encoding="utf-8")
+    assert "No result `main/nmax/lam1/identity' in numbers.tex" in latex_error(paper)
 
 
 @needs_latex
