@@ -1,20 +1,23 @@
 """data → features → adapters → pictures → metrics → tidy table → figures → paper.
 
+A stage runs again where an input, a parameter or its code has changed (`code.stamp`); of 10 to 13 the prose counts too.
+
     snakemake --config profile=mini        # `make report` calls it through scripts/snakemake.sh
 """
 import shlex
 import sys
 
+from ipa_lib.data import picture_table
 from ipa_lib.files import ROOT
 from ipa_lib.report import latex
-from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow import code, paths, provenance
 from ipa_lib.workflow.config import AXES, load_profile, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
 RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(ROOT)
 ONE = shlex.quote(sys.executable)
-RUN = f"{ONE} -m ipa_lib.workflow.runs {{input.nb}} {{log.nb}} {{params.flags}}"
-TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.workflow.runs {{input.nb}} {{log.nb}} {{params.flags}}"  # of several processes
+RUN = f"{ONE} -m ipa_lib.workflow.runs notebooks/{{params.nb}}.ipynb {{log.nb}} {{params.flags}}"
+TRAIN = f"{PROFILE.launch or ONE} -m ipa_lib.workflow.runs notebooks/{{params.nb}}.ipynb {{log.nb}} {{params.flags}}"  # of several processes
 PARTS = ("model_index.json", "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
          "text_encoder/model.safetensors", "image_encoder/model.safetensors")
 MINI_JUDGES = [f"models/mini/{judge}/model.safetensors" for judge in ("identity_judge", "attribute_judge")]
@@ -36,8 +39,6 @@ BESIDES = [file for file in (
     f"results/{REAL}/table.csv", f"results/published/{REAL}/table.csv",
 ) if (ROOT / file).is_file()]
 
-JUDGING = ("judges", "photo_judges", "faces", "inception")
-
 CELLS, RUNS = PROFILE.cells.values(), PROFILE.adapters.values()
 FIGURES = {
     "10_ablate_n_refs": ["identity_vs_n_refs", "fid_vs_n_refs", "fid_vs_count"],
@@ -54,11 +55,6 @@ MAIN = main_run(PROFILE.adapters)
 MAIN_CELL = f"n{max(MAIN.n_refs)}"
 FACTS = [f"{RESULTS}/{file}" for file in (
     "data.json", "base.json", f"adapters/{MAIN.name}/provenance.json", f"samples/{MAIN.name}/{MAIN_CELL}/settings.json")]
-
-
-def lib(*names):
-    """The modules that a stage depends on; imports are invisible to Snakemake."""
-    return [str(path.relative_to(ROOT)) for name in names for path in (ROOT / "ipa_lib").glob(f"*/{name}.py")]
 
 
 def flags(notebook, **values):
@@ -90,42 +86,42 @@ rule all:
     input: MADE, f"{PAPER}/main.pdf"  # all by name: a missing figure below an up-to-date PDF would go unnoticed
 
 
+PICTURES = "" if PROFILE.settings("01_prepare_data")["draw"] else picture_table.stamp(paths.data_dir(PROFILE.name))
+
+
 rule data:
-    input: nb="notebooks/01_prepare_data.ipynb",
-           lib=lib("picture_table", "faces", "celeba", "folders", "near_duplicates", "captions", "identity_sets")
+    input: code=code.stamp("01_prepare_data")
     output: multiext(f"{RESULTS}/", "data.json", "pictures.csv", "near_duplicates.csv")
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
-    params: flags=flags("01_prepare_data", max_refs=MAX_REFS)
+    params: nb="01_prepare_data", pictures=PICTURES, flags=flags("01_prepare_data", max_refs=MAX_REFS)
     threads: 2
     shell: RUN
 
 
 rule features:
-    input: rules.data.output, BASE, JUDGES, nb="notebooks/03_cache_features.ipynb", lib=lib("backbone", "features")
+    input: rules.data.output, BASE, JUDGES, code=code.stamp("03_cache_features")
     output: f"{RESULTS}/features/manifest.json", f"{RESULTS}/base.json"
     log: nb=f"{RESULTS}/features/03_cache_features.ipynb"
-    params: flags=flags("03_cache_features")
+    params: nb="03_cache_features", flags=flags("03_cache_features")
     threads: 2
     resources: gpu=1
     shell: RUN
 
 
 rule train:
-    input: rules.features.output, STARTS, nb="notebooks/04_train_adapter.ipynb",
-           lib=lib("adapter", "attention", "merge", "projection", "exchange", "training", "identity_sets")
+    input: rules.features.output, STARTS, code=code.stamp("04_train_adapter")
     output: multiext(f"{RESULTS}/adapters/{{adapter}}/", "adapter.safetensors", "log.jsonl", "provenance.json")
     log: nb=f"{RESULTS}/adapters/{{adapter}}/04_train_adapter.ipynb"
-    params: flags=adapter_flags
+    params: nb="04_train_adapter", flags=adapter_flags
     resources: gpu=1
     shell: TRAIN
 
 
 rule generate:
-    input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", nb="notebooks/05_generate.ipynb",
-           lib=lib("sampling", "galleries", "identity_sets", "features", "faces")
+    input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", code=code.stamp("05_generate")
     output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv", "provenance.json")
     log: nb=f"{RESULTS}/samples/{{adapter}}/{{cell}}/05_generate.ipynb"
-    params: flags=cell_flags
+    params: nb="05_generate", flags=cell_flags
     resources: gpu=1
     shell: RUN
 
@@ -133,21 +129,19 @@ rule generate:
 # What a stage reads of a gallery is its provenance.json: an index of other pictures may have the very same bytes, and of
 # small files Snakemake compares these.
 rule evaluate:
-    input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, nb="notebooks/06_evaluate.ipynb",
-           lib=lib("scoring", "metrics", "intervals", *JUDGING)
+    input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, code=code.stamp("06_evaluate")
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
-    params: flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
+    params: nb="06_evaluate", flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
     resources: gpu=1
     shell: RUN
 
 
 rule ceilings:
-    input: rules.features.output, JUDGES, nb="notebooks/07_measure_ceilings.ipynb",
-           lib=lib("scoring", "metrics", "intervals", *JUDGING)
+    input: rules.features.output, JUDGES, code=code.stamp("07_measure_ceilings")
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
-    params: flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
+    params: nb="07_measure_ceilings", flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
     resources: gpu=1
     shell: RUN
 
@@ -155,20 +149,20 @@ rule ceilings:
 rule slots:
     input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
            expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES,
-           nb="notebooks/08_compare_slots.ipynb", lib=lib("scoring", "adapter", *JUDGING)
+           code=code.stamp("08_compare_slots")
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
-    params: flags=flags("08_compare_slots")
+    params: nb="08_compare_slots", flags=flags("08_compare_slots")
     resources: gpu=1
     shell: RUN
 
 
 rule counts:
     input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES,
-           nb="notebooks/09_count_samples.ipynb", lib=lib("scoring", "metrics", *JUDGING)
+           code=code.stamp("09_count_samples")
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
-    params: flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
+    params: nb="09_count_samples", flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
     resources: gpu=1
     shell: RUN
 
@@ -187,52 +181,52 @@ rule facts:
            logs=expand(f"{RESULTS}/adapters/{{adapter}}/log.jsonl", adapter=PROFILE.adapters)
     output: facts=f"{RESULTS}/facts.json", costs=f"{RESULTS}/costs.csv", logs=f"{RESULTS}/logs.csv"
     run:
-        runs.gather_facts(input.facts, output.facts)
-        runs.gather_costs(input.costs, output.costs)
+        provenance.gather_facts(input.facts, output.facts)
+        provenance.gather_costs(input.costs, output.costs)
         latex.gather_logs(input.logs, output.logs)
 
 
 rule over_n_refs:
-    input: rules.table.output, rules.counts.output, nb="notebooks/10_ablate_n_refs.ipynb",
-           lib=lib("plots", "ablations", "variants", "intervals")
+    input: rules.table.output, rules.counts.output, "notebooks/10_ablate_n_refs.ipynb",
+           code=code.stamp("10_ablate_n_refs", shows=True)
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_ablate_n_refs"])
     log: nb=f"{RESULTS}/10_ablate_n_refs.ipynb"
-    params: flags=flags("10_ablate_n_refs")
+    params: nb="10_ablate_n_refs", flags=flags("10_ablate_n_refs")
     shell: RUN
 
 
 rule over_lambda:
-    input: rules.table.output, nb="notebooks/11_ablate_lambda.ipynb", lib=lib("plots", "ablations", "variants", "intervals")
+    input: rules.table.output, "notebooks/11_ablate_lambda.ipynb",
+           code=code.stamp("11_ablate_lambda", shows=True)
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["11_ablate_lambda"])
     log: nb=f"{RESULTS}/11_ablate_lambda.ipynb"
-    params: flags=flags("11_ablate_lambda")
+    params: nb="11_ablate_lambda", flags=flags("11_ablate_lambda")
     shell: RUN
 
 
 rule compare_adapters:
-    input: rules.table.output, rules.slots.output, rules.facts.output, nb="notebooks/12_compare_adapters.ipynb",
-           lib=lib("plots", "ablations", "variants", "intervals")
+    input: rules.table.output, rules.slots.output, rules.facts.output, "notebooks/12_compare_adapters.ipynb",
+           code=code.stamp("12_compare_adapters", shows=True)
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["12_compare_adapters"])
     log: nb=f"{RESULTS}/12_compare_adapters.ipynb"
-    params: flags=flags("12_compare_adapters")
+    params: nb="12_compare_adapters", flags=flags("12_compare_adapters")
     shell: RUN
 
 
 rule show_samples:
-    input: rules.table.output, nb="notebooks/13_show_samples.ipynb",
-           lib=lib("plots", "grids", "galleries", "variants")
+    input: rules.table.output, "notebooks/13_show_samples.ipynb",
+           code=code.stamp("13_show_samples", shows=True)
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
     log: nb=f"{RESULTS}/13_show_samples.ipynb"
-    params: flags=flags("13_show_samples")
+    params: nb="13_show_samples", flags=flags("13_show_samples")
     shell: RUN
 
 
 rule numbers:
-    input: rules.table.output, rules.slots.output, rules.facts.output, BESIDES, nb="notebooks/14_write_paper.ipynb",
-           lib=lib("latex", "ablations", "variants", "intervals")
+    input: rules.table.output, rules.slots.output, rules.facts.output, BESIDES, code=code.stamp("14_write_paper")
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"
-    params: flags=flags("14_write_paper")
+    params: nb="14_write_paper", flags=flags("14_write_paper")
     shell: RUN
 
 
@@ -254,11 +248,10 @@ rule paper:
 
 
 rule base:
-    input: rules.data.output, nb="notebooks/02_train_base.ipynb",
-           lib=lib("mini_base", "phrases", "picture_table") if OWN_BASE else []
+    input: rules.data.output, code=code.stamp("02_train_base")
     output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini: `make base` alone
     log: nb=f"{RESULTS}/02_train_base.ipynb"
-    params: flags=flags("02_train_base")
+    params: nb="02_train_base", flags=flags("02_train_base")
     threads: 2
     resources: gpu=1
     shell: RUN
@@ -272,4 +265,4 @@ rule start:  # profiles pretrain…: published adapters of the mini base
         from ipa_lib.exchange import save_published
 
         save_published(MultiImageAdapter.load(input[0]), f"models/mini/ip_adapter/ip-adapter{params.kind}_mini.safetensors")
-        runs.write_recipe(input[1], input[2], f"models/mini/recipes/ip_adapter{params.kind}.json")
+        provenance.write_recipe(input[1], input[2], f"models/mini/recipes/ip_adapter{params.kind}.json")

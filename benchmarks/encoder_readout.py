@@ -19,7 +19,7 @@ from ipa_lib.data import identity_sets, picture_table
 from ipa_lib.data.celeba import load_pictures
 from ipa_lib.diffusion import features, training
 from ipa_lib.evaluation import intervals, judges, metrics
-from ipa_lib.workflow import paths
+from ipa_lib.workflow import code, paths
 
 PROMPTS, HIDDEN, STEPS, BATCH, LR = (1, 2, 4, 8), 512, 1500, 256, 1e-3
 
@@ -66,7 +66,7 @@ def main() -> None:
         print("encoder_readout: left out, results/full/features is missing: make report PROFILE=full")
         return
     table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
-    stored = features.load_features(table, source, results / "features")
+    stored = features.load_features(table, source, results / "features", code=code.digest("03_cache_features"))
     train, val = (looked_at(table, stored, judge, identity_sets.split_people(table, 2 * max(PROMPTS), split))
                   for split in ("train", "val"))
     width, out = stored.embeds.shape[-1], judges.IDENTITY_WIDTH

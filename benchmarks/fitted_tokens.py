@@ -24,7 +24,7 @@ from ipa_lib.diffusion.sampling import draw_sets
 from ipa_lib.diffusion.training import train_adapter
 from ipa_lib.evaluation import judges, scoring
 from ipa_lib.model import attention, exchange
-from ipa_lib.workflow import paths
+from ipa_lib.workflow import code, paths
 
 TOKENS = (4, 16)
 PROMPTS, SAMPLES, STEPS, BATCH, LR, GAMMA, EVERY, APART = 8, 2, 1000, 48, 2e-3, 0.02, 500, 0.1
@@ -67,8 +67,9 @@ def measured(tokens: int) -> pd.DataFrame:
     torch.manual_seed(0)
     results, judge = paths.results_dir("full"), judges.load_judges(paths.MODELS / "mini")
     table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
-    stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
-    people = identity_sets.split_people(table, PROMPTS + 2 * SAMPLES, "val")
+    stored = features.load_features(table, source, results / "features", code=code.digest("03_cache_features"))
+    models = backbone.load_base(source)
+    people = identity_sets.split_people(table, identity_sets.pictures_needed(PROMPTS, SAMPLES), "val")
     sets = identity_sets.evaluation_sets(people, PROMPTS, SAMPLES, 0, len(people.rows))
     prompts = {row.person: list(row.prompts) for row in sets.itertuples()}
     reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)

@@ -16,7 +16,7 @@ from ipa_lib.diffusion.sampling import draw_sets
 from ipa_lib.evaluation import judges, scoring
 from ipa_lib.evaluation.intervals import bootstrap
 from ipa_lib.model import attention, exchange
-from ipa_lib.workflow import paths
+from ipa_lib.workflow import code, paths
 
 PROMPTS, SAMPLES, METRICS = (1, 4), 2, ("identity", "top1", "text", "kid", "gain")
 
@@ -50,8 +50,9 @@ def main() -> None:
         print("start_quality: left out, there is one start alone: configs/pretrain-mlp.yaml makes another")
         return
     table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
-    stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
-    people = identity_sets.split_people(table, 8 + 2 * SAMPLES, "val")
+    stored = features.load_features(table, source, results / "features", code=code.digest("03_cache_features"))
+    models = backbone.load_base(source)
+    people = identity_sets.split_people(table, identity_sets.pictures_needed(8, SAMPLES), "val")
     sets = identity_sets.evaluation_sets(people, 8, SAMPLES, 0, len(people.rows))
     reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     attention.attach(models.unet)

@@ -11,13 +11,13 @@ from start_quality import scored  # beside this file
 
 from ipa_lib import files
 from ipa_lib.data import picture_table
-from ipa_lib.data.identity_sets import evaluation_sets, split_people
+from ipa_lib.data.identity_sets import evaluation_sets, pictures_needed, split_people
 from ipa_lib.diffusion import backbone, features, galleries
 from ipa_lib.evaluation import judges, scoring
 from ipa_lib.model import attention, exchange
 from ipa_lib.report import ablations
 from ipa_lib.report.variants import roles, usual
-from ipa_lib.workflow import paths
+from ipa_lib.workflow import code, paths
 from ipa_lib.workflow.config import Profile, load_profile, main_run
 
 COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
@@ -27,7 +27,8 @@ def of_start(profile: Profile, n_refs: tuple[int, int]) -> tuple[list[dict], dic
     """Rows of the tidy table for each N, and identity over (person, sample)."""
     results, judge = paths.results_dir(profile.name), judges.load_judges(paths.MODELS / "mini")
     table, source = picture_table.read_table(results / "pictures.csv"), features.source_of(results / "features")
-    stored, models = features.load_features(table, source, results / "features"), backbone.load_base(source)
+    stored = features.load_features(table, source, results / "features", code=code.digest("03_cache_features"))
+    models = backbone.load_base(source)
     drawn, sets = profile.settings("05_generate"), sets_of(profile, table)
     reference = scoring.make_reference(galleries.named_sets(sets, table["file"]), table, judge, models.picture_size)
     start = files.ROOT / profile.settings("04_train_adapter")["start"]
@@ -42,7 +43,7 @@ def of_start(profile: Profile, n_refs: tuple[int, int]) -> tuple[list[dict], dic
 def sets_of(profile: Profile, table: pd.DataFrame) -> pd.DataFrame:
     """Prompts and targets of the test people, as 05_generate has them."""
     drawn = profile.settings("05_generate")
-    people = split_people(table, profile.max_refs + 2 * drawn["samples"], "test")
+    people = split_people(table, pictures_needed(profile.max_refs, drawn["samples"]), "test")
     count = min(drawn["people"], len(people.rows))
     return evaluation_sets(people, profile.max_refs, drawn["samples"], drawn["seed"], count)
 

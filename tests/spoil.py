@@ -32,7 +32,7 @@ from ipa_lib.evaluation import judges
 from ipa_lib.model import exchange
 from ipa_lib.model.adapter import MultiImageAdapter
 from ipa_lib.model.attention import attached
-from ipa_lib.workflow import check, config, runs
+from ipa_lib.workflow import check, config, provenance, runs
 
 GENERATE = "notebooks/05_generate.ipynb"
 
@@ -322,10 +322,10 @@ def a_trained(edit=lambda made: made, note=lambda text: text):
     def spoil(at):
         file = at.folder / "adapter.safetensors"
         of(at).save(file)
-        noted = runs.write_provenance(at.folder, 0, "cpu", "", sha256={file.name: files.sha256(file)})
+        noted = provenance.write_provenance(at.folder, 0, "cpu", "", sha256={file.name: files.sha256(file)})
         file.write_bytes(edit(file.read_bytes()))
         noted.write_text(note(noted.read_text()))
-        return lambda: MultiImageAdapter.load(runs.unspoilt(file))
+        return lambda: MultiImageAdapter.load(provenance.unspoilt(file))
 
     return spoil
 

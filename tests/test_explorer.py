@@ -16,7 +16,7 @@ from ipa_lib.drawn import faces
 from ipa_lib.evaluation import scoring
 from ipa_lib.explore import explorer
 from ipa_lib.explore.explorer import Wish
-from ipa_lib.workflow import runs
+from ipa_lib.workflow import provenance
 
 ADAPTER, STEPS = "mean-own-n4r-s0", 4  # as in `small_results`
 CONCAT = "concat-own-n4-s0"
@@ -172,10 +172,10 @@ def test_latents_that_are_not_finite_are_a_sentence(session, who, monkeypatch):
 def test_an_adapter_that_is_not_what_was_trained_is_refused(session, small_results, tmp_path):
     file = explorer.adapter_file(tmp_path, ADAPTER)
     shutil.copytree(explorer.adapter_file(small_results, ADAPTER).parent, file.parent)
-    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: files.sha256(file)})
+    provenance.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: files.sha256(file)})
     afresh = replace(session, results=tmp_path, memory={})
     assert afresh.adapter(ADAPTER).n_slots == 4
-    runs.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: "another"})
+    provenance.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: "another"})
     with pytest.raises(ValueError, match="adapter.safetensors: not the bytes that provenance.json names"):
         replace(afresh, memory={}).adapter(ADAPTER)
 

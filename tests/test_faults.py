@@ -24,7 +24,7 @@ from ipa_lib.data import picture_table
 from ipa_lib.diffusion import galleries, training
 from ipa_lib.files import ROOT, atomic, sweep
 from ipa_lib.report import latex
-from ipa_lib.workflow import runs
+from ipa_lib.workflow import provenance, runs
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ WRITERS = {  # what is written whole at size 1, and does not fit at a size of so
     "table.csv": lambda file, size: picture_table.write_table(
         pd.DataFrame({"path": ["a" * 99] * 50 * size, "person": 1}), file),
     "scores.csv": lambda file, size: latex.gather([_scores(file, size)], file),
-    "facts.json": lambda file, size: runs.write_provenance(file.parent, 0, "cpu", "", notes="x" * 9999 * size),
+    "facts.json": lambda file, size: provenance.write_provenance(file.parent, 0, "cpu", "", notes="x" * 9999 * size),
 }
 
 

@@ -1,5 +1,7 @@
 """Leave-one-out sets of equation (4): guards, counts, and the distribution of the draws."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +24,7 @@ from ipa_lib.data.identity_sets import (
     split_people,
     with_prompts,
 )
+from ipa_lib.data.picture_table import copies
 
 
 def table_of(counts):
@@ -87,45 +90,38 @@ def test_a_person_in_two_splits_is_refused(tiny_celeba):
         check_splits(mixed)
 
 
-def test_byte_identical_pictures_of_a_person_are_dropped_and_counted(own_celeba):
+def copied(pictures):
+    """The second picture of person 3 becomes a copy of the first; its name."""
+    first, second, *_ = pictures["path"][pictures["person"] == 3]
+    Path(second).write_bytes(Path(first).read_bytes())
+    return Path(second).name
+
+
+def test_byte_identical_pictures_of_a_person_are_refused(own_celeba):
     pictures = read_celeba(own_celeba)
-    groups = group_by_person(pictures, 6)
-    untouched = check_pictures_differ(pictures, groups)
-    assert untouched.dropped == 0 and same_rows(untouched, groups)
-    first, second, *_ = groups.rows[3]
-    paths = pictures["path"].tolist()
-    with open(paths[second], "wb") as copy, open(paths[first], "rb") as original:
-        copy.write(original.read())
-    differing = check_pictures_differ(pictures, group_by_person(pictures, 5))
-    assert differing.rows[3].tolist() == [row for row in groups.rows[3] if row != second]
-    assert (differing.dropped, differing.left_out, len(differing.rows)) == (1, 0, 12)
-    stricter = check_pictures_differ(pictures, groups)
-    assert 3 not in stricter.rows and (stricter.dropped, stricter.left_out) == (1, 1)
+    check_pictures_differ(pictures)
+    name = copied(pictures)
+    with pytest.raises(ValueError, match=f"^{name}: a copy of another picture of person 3; run notebooks/01_prepare"):
+        check_pictures_differ(pictures)
 
 
 def test_people_of_a_split_have_passed_every_guard(own_celeba):
     pictures = read_celeba(own_celeba)
-    first, second, *_ = pictures["path"][pictures["person"] == 3]
-    with open(second, "wb") as copy, open(first, "rb") as original:
-        copy.write(original.read())
-    groups = split_people(pictures, 5, "train")
-    assert sorted(groups.rows) == list(range(1, 9)) and (groups.dropped, groups.left_out) == (1, 0)
-    assert [len(groups.rows[person]) for person in (2, 3)] == [6, 5]
-    assert sorted(split_people(pictures, 6, "train").rows) == [1, 2, 4, 5, 6, 7, 8]
+    assert sorted(split_people(pictures, 6, "train").rows) == list(range(1, 9))
+    name = copied(pictures)
+    with pytest.raises(ValueError, match=f"^{name}: a copy"):
+        split_people(pictures, 5, "train")
     pictures.loc[pictures.index[pictures["person"] == 9][0], "split"] = "train"
     with pytest.raises(ValueError, match="^person 9 is in train and val; one split a person was expected$"):
         split_people(pictures, 5, "train")
 
 
-def test_given_hashes_are_used_instead_of_files():
+def test_hashes_of_the_table_are_used_instead_of_files():
     table = table_of([3, 3])
-    groups = group_by_person(table, 1)
     hashes = ["same" if person == 100 else str(row) for row, person in enumerate(table["person"])]
-    differing = check_pictures_differ(table, groups, hashes)
-    assert differing.rows[100].tolist() == groups.rows[100][:1].tolist()
-    assert differing.rows[101].tolist() == groups.rows[101].tolist() and differing.dropped == 2
-    with pytest.raises(ValueError, match="hashes: 5 for 6 pictures"):
-        check_pictures_differ(table, groups, hashes[1:])
+    copied = copies(table.assign(sha256=hashes))
+    assert copied.sum() == 2 and set(table["person"][copied]) == {100} and not copied[table["person"].eq(100).idxmax()]
+    check_pictures_differ(table.assign(sha256=[str(row) for row in range(6)]))  # its files do not exist
 
 
 @given(

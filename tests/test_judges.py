@@ -100,11 +100,12 @@ def test_how_much_an_order_changes(judge, tmp_path):
         galleries.write_index(tmp_path / name, sets, [0.0, 1.0], files)
     a, b = judge.look(drawn[[3, 0]]).identity
     for name in ("n1-reversed", "n1-reversed-w5"):
-        assert scoring.order_change(judge, tmp_path / name) == pytest.approx((1 - a @ b) / 4, abs=1e-5)
-    assert scoring.order_change(judge, tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
+        change = scoring.order_change(judge, tmp_path / name.replace("-reversed", ""), tmp_path / name)
+        assert change == pytest.approx((1 - a @ b) / 4, abs=1e-5)
+    assert scoring.order_change(judge, tmp_path / "n1", tmp_path / "n1-reversed", lam=0.0) == pytest.approx(0, abs=1e-5)
     galleries.write_index(tmp_path / "n1", sets.assign(target=[1, 0, 2, 3]), [0.0, 1.0], files)
     with pytest.raises(ValueError, match="n1-reversed: other samples than in n1"):
-        scoring.order_change(judge, tmp_path / "n1-reversed")
+        scoring.order_change(judge, tmp_path / "n1", tmp_path / "n1-reversed")
 
 
 def test_prompts_drawn_anew_have_no_copying(stored, judge):

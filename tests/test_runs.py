@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from ipa_lib import files
-from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow import paths, provenance, runs
 
 SOURCES = {
     "lam": "lam: float = 1.0  # image weight\nhow: str = 'well'  # how it goes",
@@ -128,7 +128,7 @@ def test_a_second_writer_of_the_same_output_waits(output):
 
 
 def test_provenance_says_where_a_result_comes_from(tmp_path):
-    path = runs.write_provenance(tmp_path, seed=3, device="cpu", data_hash="abc", steps=10)
+    path = provenance.write_provenance(tmp_path, seed=3, device="cpu", data_hash="abc", steps=10)
     written = json.loads(path.read_text())
     assert (written["seed"], written["device"], written["data"], written["steps"]) == (3, "cpu", "abc", 10)
     assert written["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -137,32 +137,32 @@ def test_provenance_says_where_a_result_comes_from(tmp_path):
 
 
 def test_provenance_knows_the_commit_and_what_differs_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert runs.commit() == {"commit": None, "dirty": None}
+    assert provenance.commit() == {"commit": None, "dirty": None}
     (tmp_path / "a").write_text("1")
     for command in ("init", "add a", "-c user.name=a -c user.email=a@b commit -m a"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True, capture_output=True)
     head = (tmp_path / ".git" / (tmp_path / ".git" / "HEAD").read_text().split()[1]).read_text().strip()
-    assert runs.commit() == {"commit": head, "dirty": False}
+    assert provenance.commit() == {"commit": head, "dirty": False}
     (tmp_path / "a").write_text("2")
-    assert runs.commit() == {"commit": head, "dirty": True}
+    assert provenance.commit() == {"commit": head, "dirty": True}
 
 
 def test_a_log_comes_back_without_a_line_that_was_cut_off(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25, "val_loss": 0.3}\n{"step": 3, "lo')
-    assert runs.read_log(path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "val_loss": 0.3}]
+    assert provenance.read_log(path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "val_loss": 0.3}]
 
 
 def test_facts_and_costs_of_several_runs_become_one_file_each(tmp_path):
     for name, seconds in (("a", 12.5), ("b", 30.0)):
-        runs.write_provenance(tmp_path / name, 0, "cpu", "abc", train_steps=300, train_seconds=seconds)
+        provenance.write_provenance(tmp_path / name, 0, "cpu", "abc", train_steps=300, train_seconds=seconds)
     (tmp_path / "data.json").write_text('{"pictures": 7, "seed": 9}')
-    runs.gather_facts([tmp_path / "data.json", tmp_path / "a/provenance.json"], tmp_path / "facts.json")
+    provenance.gather_facts([tmp_path / "data.json", tmp_path / "a/provenance.json"], tmp_path / "facts.json")
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert (facts["pictures"], facts["seed"], facts["train_steps"]) == (7, 0, 300)  # of two the later
-    runs.gather_costs([tmp_path / name / "provenance.json" for name in "ab"], tmp_path / "costs.csv")
+    provenance.gather_costs([tmp_path / name / "provenance.json" for name in "ab"], tmp_path / "costs.csv")
     assert (tmp_path / "costs.csv").read_text() == "adapter,seconds,steps\na,12.5,300\nb,30.0,300\n"
 
 
@@ -178,6 +178,6 @@ def test_a_recipe_is_the_provenance_and_what_was_validated(tmp_path):
     (tmp_path / "provenance.json").write_text('{"seed": 3, "train_steps": 3}')
     lines = ['{"step":0,"loss":1.0,"val_loss":2.0}', '{"step":1,"loss":0.9,"val_loss":null}', '{"step":2,"loss":0.8}']
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
-    runs.write_recipe(tmp_path / "provenance.json", tmp_path / "log.jsonl", tmp_path / "recipe.json")
+    provenance.write_recipe(tmp_path / "provenance.json", tmp_path / "log.jsonl", tmp_path / "recipe.json")
     kept = json.loads((tmp_path / "recipe.json").read_text())
     assert kept == {"seed": 3, "train_steps": 3, "log": [{"step": 0, "loss": 1.0, "val_loss": 2.0}]}

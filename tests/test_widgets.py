@@ -17,7 +17,7 @@ from PIL import Image
 
 from ipa_lib import files
 from ipa_lib.explore import explorer, panels, table_browser, widgets
-from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow import paths, provenance, runs
 
 STEPS = 2
 
@@ -90,7 +90,7 @@ def test_another_person_brings_pictures_caption_and_truth(page, session):
 def test_an_adapter_that_is_damaged_is_a_sentence_and_the_page_goes_on(session, small_results, tmp_path):
     shutil.copytree(small_results / "adapters", tmp_path / "adapters")
     damaged = explorer.adapter_file(tmp_path, "mean-own-n4r-s0")
-    runs.write_provenance(damaged.parent, 0, "cpu", "", sha256={damaged.name: "another"})
+    provenance.write_provenance(damaged.parent, 0, "cpu", "", sha256={damaged.name: "another"})
     page = widgets.Page(replace(session, results=tmp_path, memory={}), "concat-own-n4-s0", steps=STEPS)
     page.adapter.value = "mean-own-n4r-s0"
     assert "not the bytes that provenance.json names" in page.status.value

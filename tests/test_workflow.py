@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ipa_lib import files
 from ipa_lib.evaluation import scoring
-from ipa_lib.workflow import paths, runs
+from ipa_lib.workflow import paths, provenance, runs
 from ipa_lib.workflow.config import load_profile, profile_names
 
 ROOT = files.ROOT
@@ -117,7 +117,7 @@ def test_executed_notebooks_and_provenance_lie_with_their_runs(smoke):
     assert all(c.execution_count for c in executed.cells if c.cell_type == "code" and c.source)
     kept = json.loads((run / "provenance.json").read_text())
     assert {"commit", "dirty", "versions", "seed", "device", "data", "wall_time"} <= set(kept)
-    assert len(runs.read_log(run / "log.jsonl")) == 12
+    assert len(provenance.read_log(run / "log.jsonl")) == 12
 
 
 def test_nothing_changed_nothing_runs(smoke):

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..choices import PROMPTS, TARGETS
-from .celeba import picture_bytes
+from .picture_table import copies, with_hashes
 
 EPOCH, STEP, PERSON, ORDER = range(4)  # one stream of random numbers for each kind of choice
 
@@ -26,7 +26,6 @@ class Groups:
     rows: dict[int, np.ndarray]  # person => row numbers of the pictures, ascending
     min_pictures: int
     left_out: int  # people with fewer pictures than that
-    dropped: int = 0  # pictures that another one of the same person equals byte for byte
 
 
 def group_by_person(pictures: pd.DataFrame, min_pictures: int, split: str | None = None) -> Groups:
@@ -48,23 +47,12 @@ def check_splits(pictures: pd.DataFrame) -> None:
         raise ValueError(f"person {person} is in {splits}; one split a person was expected")
 
 
-def check_pictures_differ(
-    pictures: pd.DataFrame, groups: Groups, hashes: Sequence[str] | None = None
-) -> Groups:
-    """Groups without second copies, so that a target is never among its prompts under another name.
-
-    Of the byte-identical pictures of a person the first is kept, the others are counted in `dropped`; who
-    then has too few pictures is left out and counted. `hashes`: one a row of `pictures`, else of the files.
-    """
-    if hashes is not None and len(hashes) != len(pictures):
-        raise ValueError(f"hashes: {len(hashes)} for {len(pictures)} pictures; one a row was expected")
-    paths = pictures["path"].tolist()
-    rows = {}
-    for person, own in groups.rows.items():
-        contents = [picture_bytes(paths[row]) if hashes is None else hashes[row] for row in own]
-        rows[person] = own[~pd.Index(contents).duplicated()]
-    dropped = sum(len(groups.rows[person]) - len(rows[person]) for person in rows)
-    return _keep_large(rows, replace(groups, dropped=groups.dropped + dropped))
+def check_pictures_differ(pictures: pd.DataFrame) -> None:
+    """ValueError where two pictures of a person have the same bytes: a target could be among its prompts."""
+    pictures = with_hashes(pictures)
+    if (copied := copies(pictures)).any():
+        file, person = pictures.loc[copied, ["file", "person"]].iloc[0]
+        raise ValueError(f"{file}: a copy of another picture of person {person}; run notebooks/01_prepare_data.ipynb")
 
 
 def split_people(pictures: pd.DataFrame, min_pictures: int, split: str) -> Groups:
@@ -73,7 +61,13 @@ def split_people(pictures: pd.DataFrame, min_pictures: int, split: str) -> Group
     Raises ValueError as the three guards do.
     """
     check_splits(pictures)
-    return check_pictures_differ(pictures, group_by_person(pictures, min_pictures, split))
+    check_pictures_differ(pictures)
+    return group_by_person(pictures, min_pictures, split)
+
+
+def pictures_needed(n_max: int, samples: int) -> int:
+    """Pictures that a person of an evaluation needs: prompts, and a target and one to judge by for each sample."""
+    return n_max + 2 * samples
 
 
 class LeaveOneOutSets(Dataset):

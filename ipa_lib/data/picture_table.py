@@ -1,19 +1,20 @@
 """The people of an experiment: the pictures that a reader found, some chosen, and one table that all stages share.
 
-    <results>/pictures.csv    file path person split, 40 attributes (CelebA) and, where there are own ones, caption
+    <results>/pictures.csv    file path person split sha256, 40 attributes (CelebA), caption where there are own ones
 
 A picture is its row number in this table. Paths inside the repository are written relative to it. No torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..files import ROOT, atomic, short
-from .celeba import is_celeba, read_celeba
+from .celeba import is_celeba, picture_bytes, read_celeba
 from .folders import read_folders
 
 COLUMNS = ["file", "path", "person", "split"]
@@ -25,6 +26,36 @@ def read(folder: str | Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; CelebA's files or a folder for each person were expected")
     return read_celeba(folder) if is_celeba(folder) else read_folders(folder)
+
+
+def with_hashes(pictures: pd.DataFrame) -> pd.DataFrame:
+    """The table with the column sha256, of the pictures' bytes; one that has it is returned as it is."""
+    if "sha256" in pictures:
+        return pictures
+    return pictures.assign(sha256=[_content(path) for path in pictures["path"]])
+
+
+def copies(pictures: pd.DataFrame) -> pd.Series:
+    """Bool for each row of a table `with_hashes`: do its bytes equal those of an earlier picture of the person?"""
+    return pictures.duplicated(["person", "sha256"])
+
+
+def check_contents(pictures: pd.DataFrame) -> None:
+    """ValueError that names the first picture whose bytes are not those of its sha256; nothing without that column."""
+    for file, path, expected in zip(pictures["file"], pictures["path"], pictures.get("sha256", []), strict=False):
+        if _content(path) != expected:
+            raise ValueError(f"{file}: changed since the table was made; run notebooks/01_prepare_data.ipynb again")
+
+
+def stamp(folder: str | Path) -> str:
+    """Digest of names, sizes and times of all files of a folder; empty where there are none."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest() if files else ""
+
+
+def _content(path: str | Path) -> str:
+    return hashlib.sha256(picture_bytes(path)).hexdigest()
 
 
 def choose(pictures: pd.DataFrame, min_pictures: int, people: int = 0, seed: int = 0) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from ..data.captions import EMPTY, captions
-from ..data.celeba import load_pictures, picture_bytes
+from ..data.celeba import load_pictures
+from ..data.picture_table import check_contents, with_hashes
 from ..files import atomic, sha256
 from .backbone import Backbone, Source, embed_pictures, encode_captions, encode_pictures, no_picture
 
@@ -48,26 +49,27 @@ class Features:
 
 
 def data_hash(pictures: pd.DataFrame) -> str:
-    """sha256 over names, bytes and captions of the pictures of a table."""
-    data = new_sha256()
-    for file, path, text in zip(pictures["file"], pictures["path"], captions(pictures), strict=True):
-        data.update(f"{file} {new_sha256(picture_bytes(path)).hexdigest()} {text}\n".encode())
+    """sha256 over names, contents and captions of the pictures of a table."""
+    data, pictures = new_sha256(), with_hashes(pictures)
+    for file, content, text in zip(pictures["file"], pictures["sha256"], captions(pictures), strict=True):
+        data.update(f"{file} {content} {text}\n".encode())
     return data.hexdigest()
 
 
-def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False) -> dict:
-    """What a cache depends on: names, captions and bytes of the pictures, the encoders' files, size and dtype."""
+def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False, code: str = "") -> dict:
+    """What a cache depends on: names, captions and contents of the pictures, the encoders' files, size, dtype, code."""
     return {"data": data_hash(pictures), "encoders": source.digest(ENCODERS), "size": source.size,
-            "dtype": source.dtype, "patches": patches, "count": len(pictures)}
+            "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code}
 
 
 def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, folder: Path, patches: bool = False,
-                    batch_size: int = 256) -> Features:
+                    code: str = "", batch_size: int = 256) -> Features:
     """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there.
 
-    `backbone` is what `source` says. An interrupted computation goes on: its batches are kept in `folder`/parts.
+    `backbone` is what `source` says; `code` is a digest of the code that computes. An interrupted computation resumes:
+    its batches are kept in `folder`/parts.
     """
-    key = fingerprint(pictures, source, patches)
+    key = fingerprint(pictures, source, patches, code)
     if fault(folder, key) is None:
         return read_features(folder)
     parts = _parts(folder, key | {"batch_size": batch_size})
@@ -98,9 +100,10 @@ def source_of(folder: Path) -> Source:
     return Source(**manifest["source"])
 
 
-def load_features(pictures: pd.DataFrame, source: Source, folder: Path, patches: bool = False) -> Features:
+def load_features(pictures: pd.DataFrame, source: Source, folder: Path, patches: bool = False, code: str = "",
+                  ) -> Features:
     """Features that must be there already. ValueError that says why they can't be used."""
-    if (why := fault(folder, fingerprint(pictures, source, patches))) is not None:
+    if (why := fault(folder, fingerprint(pictures, source, patches, code))) is not None:
         raise ValueError(f"{folder}: {why}; run notebooks/03_cache_features.ipynb again")
     return read_features(folder)
 
@@ -150,17 +153,18 @@ def compute_features(pictures: pd.DataFrame, backbone: Backbone, patches: bool =
 
 def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_size: int, parts: Path | None,
              ) -> Iterator[tuple]:
-    """Latents and image embeddings, a batch at a time."""
+    """Latents and image embeddings, a batch at a time. ValueError for a picture that is not as its sha256 says."""
     with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
         for start in range(0, len(pictures), batch_size):
-            paths = pictures["path"].iloc[start:start + batch_size]
+            batch = pictures.iloc[start:start + batch_size]
             if (kept := parts and parts / f"{start}.safetensors") and kept.is_file():
                 part = load_file(kept)
             else:
-                part = _encode(paths, backbone, patches)
+                check_contents(batch)
+                part = _encode(batch["path"], backbone, patches)
                 _keep(part, kept)
             yield part["latents"], part["embeds"]
-            bar.update(len(paths))
+            bar.update(len(batch))
 
 
 def _encode(paths: Sequence[str], backbone: Backbone, patches: bool) -> dict[str, torch.Tensor]:

@@ -855,48 +855,40 @@ def occluders(root: str | Path, files: Sequence[str]) -> list[str]:
 
     Errors as `drawn_factors`.
     """
-    stamp = _read_stamp(root)
-    order = file_order(stamp["people"], stamp["pictures"], stamp["seed"])
-    keys = [order[int(Path(file).stem) - 1].tolist() for file in files]
-    return [occluder(stamp["seed"], *key).removeprefix("none") for key in keys]
+    seed = _read_stamp(root)["seed"]
+    return [occluder(seed, *key).removeprefix("none") for key in _keys(Path(root), files)]
 
 
-def redrawn(root: str | Path, rows: Sequence[int], occluded: Sequence[bool]) -> np.ndarray:
+def redrawn(root: str | Path, files: Sequence[str], occluded: Sequence[bool]) -> np.ndarray:
     """Pictures of a folder that `write_mini_celeba` finished, each with or without an occluder: uint8 [S, H, W, 3].
 
-    `rows` [S]: rows of `celeba.read_celeba`'s table, in any order, also repeated.  `occluded` [S]: True gives a picture
-    its own occluder, or that of `other_occluder` where it has none; False takes it off, and what it hid can be seen.
-    Pose, light, background and all else are equal, and one that is already as asked equals the stored file to the byte.
-    Raises ValueError for a folder not drawn, not of this version or without some of its pictures, and for foreign rows.
+    `files` [S]: names of its pictures, such as "000031.jpg", in any order, also repeated.  `occluded` [S]: True gives a
+    picture its own occluder, or that of `other_occluder` where it has none; False takes it off, and what it hid can be
+    seen. Pose, light, background and all else are equal, and one that is already as asked equals the stored file to the
+    byte. Raises ValueError for a folder not drawn or not of this version, and for other names.
     """
-    seed, size, order = _drawn_order(Path(root))
-    rows, occluded = np.asarray(rows, np.int64), np.asarray(occluded, bool)
-    _check_rows(rows, occluded, len(order))
-    pictures = np.empty((len(rows), size, size, 3), np.uint8)
-    for drawn, (person, picture), worn in zip(pictures, order[rows].tolist(), occluded.tolist(), strict=True):
-        nuisance = with_occluder(seed, person, picture, worn)
-        drawn[:] = _through_jpeg(render(identity_factors(seed, person), nuisance, size))
+    root = Path(root)
+    if not is_drawn(root):
+        raise ValueError(f"{root}: no {STAMP} in it; only drawn faces can be drawn anew with another occluder")
+    if len(files) != len(occluded):
+        raise ValueError(f"{len(files)} files, {len(occluded)} occluded: one each a picture was expected")
+    stamp = _read_stamp(root)
+    pictures = np.empty((len(files), stamp["size"], stamp["size"], 3), np.uint8)
+    for drawn, (person, picture), worn in zip(pictures, _keys(root, files), occluded, strict=True):
+        nuisance = with_occluder(stamp["seed"], person, picture, bool(worn))
+        drawn[:] = _through_jpeg(render(identity_factors(stamp["seed"], person), nuisance, stamp["size"]))
     return pictures
 
 
-def _check_rows(rows: np.ndarray, occluded: np.ndarray, count: int) -> None:
-    if rows.ndim != 1 or rows.shape != occluded.shape:
-        raise ValueError(f"rows {list(rows.shape)}, occluded {list(occluded.shape)}: one each a picture was expected")
-    if (foreign := (rows < 0) | (rows >= count)).any():
-        raise ValueError(f"rows: 0 to {count - 1} was expected, got {rows[foreign][0]}")
-
-
-def _drawn_order(root: Path) -> tuple[int, int, np.ndarray]:
-    """Seed, size and the (person, picture) of each row [rows, 2] of a folder that holds all of its pictures."""
-    if not is_drawn(root):
-        raise ValueError(f"{root}: no {STAMP} in it; only drawn faces can be drawn anew with another occluder")
+def _keys(root: Path, files: Sequence[str]) -> list[list[int]]:
+    """[person, picture] of each of `files` of a drawn folder. ValueError for a name that it does not have."""
     stamp = _read_stamp(root)
-    order = file_order(stamp["people"], stamp["pictures"], stamp["seed"])
-    here = set(os.listdir(root / "img_align_celeba"))
-    if missing := [name for name in map(_file_name, range(len(order))) if name not in here]:
-        raise ValueError(f"{root}: {len(missing)} of {len(order)} pictures are missing, such as {missing[0]}, "
-                         "so that rows are not those of the drawing")
-    return stamp["seed"], stamp["size"], order
+    order = file_order(stamp["people"], stamp["pictures"], stamp["seed"]).tolist()
+    by_name = {_file_name(row): key for row, key in enumerate(order)}
+    if unknown := [file for file in files if file not in by_name]:
+        raise ValueError(f"{root}: {unknown[0]} is no picture of it; {_file_name(0)} to {_file_name(len(order) - 1)} "
+                         "were expected")
+    return [by_name[file] for file in files]
 
 
 def _through_jpeg(image: Image.Image) -> np.ndarray:

@@ -14,11 +14,12 @@ from ..diffusion.features import Features
 from .faces import redrawn
 
 
-def occluded(features: Features, backbone: Backbone, folder: Path, sets: pd.DataFrame, prompts: str, n_refs: int,
-             ) -> Features:
-    """Features of the drawn `folder` whose embeddings of prompts are of pictures drawn anew, as "occluded50" asks.
+def occluded(features: Features, backbone: Backbone, folder: Path, files: pd.Series, sets: pd.DataFrame, prompts: str,
+             n_refs: int) -> Features:
+    """Features whose embeddings of prompts are of pictures drawn anew, as "occluded50" asks.
 
-    `sets` as `identity_sets.evaluation_sets` gives them. Other words than occluded… leave everything as it is.
+    folder: where the pictures were drawn; files: their names by row of the features; `sets` as
+    `identity_sets.evaluation_sets` gives them. Other words than occluded… leave everything as it is.
     """
     chosen = occluded_prompts(sets, prompts, n_refs)  # [S,n]
     if chosen is None:
@@ -26,5 +27,6 @@ def occluded(features: Features, backbone: Backbone, folder: Path, sets: pd.Data
     rows = np.array([row[:n_refs] for row in sets["prompts"]])
     rows, first = np.unique(rows, return_index=True)  # samples of a person share their prompts
     embeds = features.embeds.clone()
-    embeds[rows] = embed_pictures(backbone, redrawn(folder, rows, chosen.ravel()[first]), patches=embeds.ndim == 3)
+    pictures = redrawn(folder, files.iloc[rows].tolist(), chosen.ravel()[first])
+    embeds[rows] = embed_pictures(backbone, pictures, patches=embeds.ndim == 3)
     return replace(features, embeds=embeds)

@@ -222,17 +222,15 @@ def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> t
     return np.asarray(reference.real_features)[real], np.asarray(judged.features)[rows]
 
 
-def order_change(judges: Judges | PhotoJudges, turned: Path, lam: float = 1.0) -> float:
+def order_change(judges: Judges | PhotoJudges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
     """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
 
-    `turned` is a gallery such as `n4-reversed` or `n4-reversed-w5`, with the usual one, `n4` or `n4-w5`, beside it.
-    Pairs of which one shows no face are left out. ValueError where the samples of the two are not the same people,
-    targets and noise.
+    Two galleries, alike but for the order of the prompts. Pairs of which one shows no face are left out. ValueError
+    where the samples of the two are not the same people, targets and noise.
     """
-    usual = turned.with_name(turned.name.replace("-reversed", ""))
-    (a, turned_keys), (b, usual_keys) = (_identities(judges, folder, lam) for folder in (turned, usual))
-    if turned_keys != usual_keys:
-        raise ValueError(f"{turned}: other samples than in {usual.name}; run notebooks/05_generate.ipynb again")
+    (a, keys), (b, reversed_keys) = (_identities(judges, folder, lam) for folder in (in_order, reversed_))
+    if keys != reversed_keys:
+        raise ValueError(f"{reversed_}: other samples than in {in_order.name}; run notebooks/05_generate.ipynb again")
     return float(1 - np.nanmean((a * b).sum(-1)))
 
 

@@ -42,7 +42,7 @@ from ..model.adapter import MultiImageAdapter
 from ..model.attention import ImageKV, attach
 from ..workflow.config import DEFAULT, load_profile, profile_names
 from ..workflow.paths import results_dir
-from ..workflow.runs import unspoilt
+from ..workflow.provenance import unspoilt
 from .table_browser import command
 
 EXPECTED = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)  # a user's mistakes, each a sentence
@@ -283,7 +283,7 @@ def open_session(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, se
     if not adapters or not (results / "pictures.csv").is_file():
         raise FileNotFoundError(f"results/{profile} has no adapter and no people yet: run `{command(profile)}`")
     table = picture_table.read_table(results / "pictures.csv")
-    groups = identity_sets.split_people(table, max_refs + 2, "test")
+    groups = identity_sets.split_people(table, identity_sets.pictures_needed(max_refs, 1), "test")
     sets = identity_sets.evaluation_sets(groups, max_refs, 1, seed, min(people, len(groups.rows)))
     with quietly():
         models = load_base(features.source_of(results / "features"), device)

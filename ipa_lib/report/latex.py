@@ -20,7 +20,7 @@ import pandas as pd
 from ..choices import PROJECTIONS
 from ..files import atomic
 from ..workflow.paths import PUBLISHED, results_dir
-from ..workflow.runs import read_log
+from ..workflow.provenance import read_log
 from . import ablations
 from .ablations import SCALES
 from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, best_lam, find_variants, of_variant, roles, usual

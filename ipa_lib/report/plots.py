@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..files import atomic
-from ..workflow import runs
+from ..workflow import provenance
 from . import ablations, variants
 from .ablations import SCALES
 from .variants import JUDGE_NAMES, MERGE_NAMES, REFERENCES, Variant, usual
@@ -95,7 +95,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def save(fig: Figure, path: str | Path, notebook: str = "", commit: str | None = None) -> Path:
     """Write a vector PDF without dates: the same figure gives the same bytes. `commit` defaults to git's."""
-    commit = (runs.commit()["commit"] or "unknown")[:7] if commit is None else commit
+    commit = (provenance.commit()["commit"] or "unknown")[:7] if commit is None else commit
     subject = f"notebook={notebook} commit={commit}"
     metadata = {"Title": Path(path).stem, "Subject": subject, "CreationDate": None}
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates in matplotlib's own fonts

@@ -29,7 +29,7 @@ import shlex
 import sys
 import tokenize
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Integral, Real
 from pathlib import Path
@@ -164,6 +164,13 @@ def load_profile(name_or_path: str | Path, folder: Path = NOTEBOOKS) -> Profile:
     profile = Profile(path.stem, notebooks, adapters, lams, dict(zip(names, cells, strict=True)), folder, launch)
     _can_be_finished(profile, where)
     return profile
+
+
+def usual_guidance(profile: str) -> float:
+    """w of a profile's usual cells; of results without a profile the default of the notebook."""
+    if profile in profile_names():
+        return load_profile(profile).settings("05_generate")["guidance"]
+    return parameters(NOTEBOOKS / "05_generate.ipynb")["guidance"].default
 
 
 def main_run(adapters: Mapping[str, AdapterRun]) -> AdapterRun:
@@ -422,10 +429,11 @@ def _can_be_finished(profile: Profile, where: str) -> None:
 
 def _has_its_usual_order(cells: Mapping[str, Cell], name: str, where: str) -> None:
     """What 08_compare_slots needs of a cell of reversed prompts: the same in the usual order, both at λ = 1."""
-    usual = name.replace("-reversed", "")
-    if usual not in cells:
-        raise ValueError(f"{where}: what it is held against, {usual}, was expected among the cells too")
-    for one in (name, usual):
+    reversed_ = cells[name]
+    in_order = f"{reversed_.adapter}/{replace(reversed_, prompts='own').name}"
+    if in_order not in cells:
+        raise ValueError(f"{where}: what it is held against, {in_order}, was expected among the cells too")
+    for one in (name, in_order):
         if 1.0 not in cells[one].lams:
             raise ValueError(f"{where}: 1 was expected among the lams of {one}, got {list(cells[one].lams)}")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from ..files import ROOT, sha256
+from ..files import ROOT
 
 CONFIGS = ROOT / "configs"
 NOTEBOOKS = ROOT / "notebooks"
@@ -25,9 +24,3 @@ def results_dir(profile: str) -> Path:
 def paper_dir(profile: str) -> Path:
     """Where figures, tables and numbers of a profile go: `paper/` for the published one, else beside the results."""
     return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"
-
-
-def sources() -> str:
-    """Digest of the code of this package."""
-    files = sorted((ROOT / "ipa_lib").rglob("*.py"))
-    return hashlib.sha256("".join(f"{file.name} {sha256(file)}\n" for file in files).encode()).hexdigest()

@@ -10,29 +10,21 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
-import platform
-import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import nbformat
-import psutil
 
-from ..files import ROOT, atomic, sha256, short, sweep
+from ..files import atomic, short, sweep
 from .config import check_values, find_notebook
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "numpy", "pandas", "pillow")
 KERNEL_ENVIRONMENT = {
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment before one in the user's home
     "PYTHONHASHSEED": "0",
@@ -121,73 +113,6 @@ def _cell_error(notebook: Path, error) -> NotebookError:
     return NotebookError(line, "" if error.ename in EXPECTED else "\n".join(error.traceback))
 
 
-# --- where a result comes from ---
-
-
-def provenance(seed: int, device: str, data_hash: str, **notes: object) -> dict[str, object]:
-    """How a result came about; wall time [s] and peak memory [bytes] are those of this process until now."""
-    return {
-        **commit(),
-        "versions": {"python": platform.python_version(), **versions()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "seed": seed,
-        "device": str(device),
-        "data": data_hash,
-        "wall_time": round(time.time() - psutil.Process().create_time(), 1),
-        "peak_memory": peak_memory(),
-        **notes,
-    }
-
-
-def write_provenance(folder: Path, seed: int, device: str, data_hash: str, **notes: object) -> Path:
-    """`folder`/provenance.json, of `provenance(...)`."""
-    path = Path(folder) / "provenance.json"
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(provenance(seed, device, data_hash, **notes), indent=1) + "\n")
-    return path
-
-
-def unspoilt(path: str | Path) -> Path:
-    """The file itself. ValueError where the provenance.json beside it has another sha256 under the file's name.
-
-    safetensors reads over a flipped bit. A file of which no provenance speaks, such as a published one, is as it is.
-    """
-    path = Path(path)
-    noted = path.with_name("provenance.json")
-    if not (path.is_file() and noted.is_file()):
-        return path
-    try:
-        expected = json.loads(noted.read_text()).get("sha256", {}).get(path.name)
-    except (ValueError, AttributeError):
-        raise ValueError(f"{noted}: damaged; run notebooks/04_train_adapter.ipynb again") from None
-    if expected not in (None, sha256(path)):
-        raise ValueError(f"{path}: not the bytes that {noted.name} names; run notebooks/04_train_adapter.ipynb again")
-    return path
-
-
-def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
-    """One JSON of several with facts about data, models and runs; of two with one name the later."""
-    facts = {name: value for file in files for name, value in json.loads(Path(file).read_text()).items()}
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
-    """What trainings cost, from their provenance.json: CSV with columns adapter, seconds [s of training], steps."""
-    runs = {Path(file).parent.name: json.loads(Path(file).read_text()) for file in files}
-    rows = [f"{name},{run['train_seconds']},{run['train_steps']}\n" for name, run in runs.items()]
-    with atomic(path) as temporary:
-        temporary.write_text("".join(["adapter,seconds,steps\n", *rows]))
-
-
-def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> None:
-    """How a tracked adapter was made: the provenance of its training, and of its log what was validated."""
-    made = json.loads(Path(provenance).read_text())
-    validated = [record for record in read_log(Path(log)) if record.get("val_loss") is not None]
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps({**made, "log": validated}) + "\n")
-
-
 def write_picture(notebook: str | Path, path: str | Path) -> None:
     """The first picture that an executed notebook shows, as a PNG. ValueError where it shows none."""
     outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]
@@ -196,46 +121,6 @@ def write_picture(notebook: str | Path, path: str | Path) -> None:
         raise ValueError(f"{notebook}: no picture in it; an executed notebook that shows one was expected")
     with atomic(path) as temporary:
         temporary.write_bytes(b64decode(pictures[0]))
-
-
-def commit() -> dict[str, object]:
-    """The commit of the sources and whether they differ from it; None for both outside a clone."""
-    head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return {"commit": head, "dirty": None if head is None else bool(status)}
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", ROOT, *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
-    return {name: _version(name) for name in packages}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def peak_memory() -> int:
-    """Bytes of the largest resident set that this process has had."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-# --- logs: one JSON object a line ---
-
-
-def read_log(path: Path) -> list[dict]:
-    """The lines of a log; a last line that was cut off by a crash is left out."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 # --- the command line ---
