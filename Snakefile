@@ -9,8 +9,7 @@ import sys
 
 from ipa_lib.data import picture_table
 from ipa_lib.files import ROOT
-from ipa_lib.report import latex
-from ipa_lib.workflow import code, paths, provenance
+from ipa_lib.workflow import code, gather, paths, provenance
 from ipa_lib.workflow.config import AXES, load_profile, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
@@ -172,8 +171,8 @@ rule table:
            scores=expand(f"{RESULTS}/metrics/{{cell}}/scores.csv", cell=[*PROFILE.cells, "ceilings"])
     output: table=f"{RESULTS}/table.csv", scores=f"{RESULTS}/scores.csv"
     run:
-        latex.gather(input.table, output.table)
-        latex.gather(input.scores, output.scores)
+        gather.gather(input.table, output.table)
+        gather.gather(input.scores, output.scores)
 
 
 rule facts:
@@ -183,7 +182,7 @@ rule facts:
     run:
         provenance.gather_facts(input.facts, output.facts)
         provenance.gather_costs(input.costs, output.costs)
-        latex.gather_logs(input.logs, output.logs)
+        gather.gather_logs(input.logs, output.logs)
 
 
 rule over_n_refs:

@@ -55,7 +55,7 @@ WRITERS = {  # what is written whole at size 1, and does not fit at a size of so
     "training.state": lambda file, size: training.Checkpoint(file, {}).save(tensors=[torch.ones(1000, size)]),
     "table.csv": lambda file, size: picture_table.write_table(
         pd.DataFrame({"path": ["a" * 99] * 50 * size, "person": 1}), file),
-    "scores.csv": lambda file, size: latex.gather([_scores(file, size)], file),
+    "scores.csv": lambda file, size: gather.gather([_scores(file, size)], file),
     "facts.json": lambda file, size: provenance.write_provenance(file.parent, 0, "cpu", "", notes="x" * 9999 * size),
 }
 

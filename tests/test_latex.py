@@ -316,7 +316,7 @@ def test_parts_are_gathered_in_their_order(tmp_path, scores):
     parts = [tmp_path / name for name in ("b.csv", "a.csv")]
     for part, rows in zip(parts, (scores[:5], scores[5:9]), strict=True):
         rows.to_csv(part, index=False)
-    whole = pd.read_csv(latex.gather(parts, tmp_path / "scores.csv"))
+    whole = pd.read_csv(gather.gather(parts, tmp_path / "scores.csv"))
     pd.testing.assert_frame_equal(whole, scores[:9], check_exact=False)
 
 
@@ -370,7 +370,7 @@ def test_logs_are_gathered_under_the_names_of_their_adapters(tmp_path):
         (tmp_path / name).mkdir()
         records = [{"step": 1, "loss": first, "norm": 2.0}, {"step": 2, "loss": 0.25, "val_loss": 0.3}]
         (tmp_path / name / "log.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    path = latex.gather_logs([tmp_path / name / "log.jsonl" for name in "ba"], tmp_path / "logs.csv")
+    path = gather.gather_logs([tmp_path / name / "log.jsonl" for name in "ba"], tmp_path / "logs.csv")
     rows = ["b,1,0.123457,", "b,2,0.25,0.3", "a,1,0.5,", "a,2,0.25,0.3"]
     assert path.read_text().splitlines() == ["adapter,step,loss,val_loss", *rows]
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from ..diffusion.galleries import read_index, read_pictures
 from ..files import short
 from ..report.plots import STYLES, color, styled
-from ..report.variants import REFERENCES, roles, usual
+from ..report.variants import BOUNDS, roles, usual
 from ..workflow.config import DEFAULT
 from ..workflow.paths import PUBLISHED, results_dir
 
@@ -65,7 +65,7 @@ def values(table: pd.DataFrame, name: str) -> list:
 
 
 def of_adapters(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table["adapter"].isin(REFERENCES)]
+    return table[~table["adapter"].isin(BOUNDS)]
 
 
 def chosen(table: pd.DataFrame, metric: str, wanted: Mapping[str, object]) -> pd.DataFrame:

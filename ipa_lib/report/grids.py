@@ -22,8 +22,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from .plots import CM, WIDTH, at_lam, number, styled, tex_number
+from .plots import CM, WIDTH, styled, tex_number
 from .variants import usual
+from .words import number, words
 
 REGIONS = ("образец", "подсказка", "главная", "внимание", ",")  # what `prompt_regions` says
 PICTURE_DPI = 200  # of generated faces in a figure
@@ -35,7 +36,8 @@ TIE = 0.001  # shares of attention that differ by less count as equal
 
 @styled
 def sample_grid(
-    prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, lams: Sequence[float], size: float = 1.9
+    prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, lams: Sequence[float], size: float = 1.9,
+    language: str = "ru",
 ) -> Figure:
     """A row a person: the N prompts on grey | the held-out target x_0 | the samples over λ.
 
@@ -47,10 +49,10 @@ def sample_grid(
     _same("samples", _stacked("samples", samples, 5)[:2], (people, len(lams)))
     grid = Grid(columns=n + 1 + len(lams), rows=people, gaps={n: 0.3, n + 1: 0.3}, size=size)
     grid.shade(0, n)
-    grid.head(0, n, _prompts(n))
-    grid.head(n, n + 1, "цель $x_0$")
+    grid.head(0, n, words(language)["prompts"])
+    grid.head(n, n + 1, words(language)["truth"])
     for column, lam in enumerate(lams, start=n + 1):
-        grid.head(column, column + 1, rf"$\lambda = {tex_number(lam)}$")
+        grid.head(column, column + 1, rf"$\lambda = {tex_number(lam, language)}$")
     for row in range(people):
         for column, picture in enumerate([*prompts[row], truths[row], *samples[row]]):
             grid.show(row, column, picture)
@@ -58,7 +60,7 @@ def sample_grid(
 
 
 @styled
-def generated_grid(samples: np.ndarray, n_refs: Sequence[int], size: float = 1.9) -> Figure:
+def generated_grid(samples: np.ndarray, n_refs: Sequence[int], size: float = 1.9, language: str = "ru") -> Figure:
     """A row a person, samples alone: of the text | of N prompts besides, λ = 1. No picture of the data is in it.
 
     samples [R, 1 + K, H, W, 3] uint8 as `galleries.over_n` gives them; n_refs: K numbers.
@@ -66,7 +68,7 @@ def generated_grid(samples: np.ndarray, n_refs: Sequence[int], size: float = 1.9
     people, columns = _stacked("samples", samples, 5)[:2]
     _same("samples", (columns,), (1 + len(n_refs),))
     grid = Grid(columns=columns, rows=people, gaps={1: 0.3}, size=size)
-    for column, head in enumerate(["текст", *(f"$N = {n}$" for n in n_refs)]):
+    for column, head in enumerate([words(language)["text_alone"], *(f"$N = {n}$" for n in n_refs)]):
         grid.head(column, column + 1, head)
     for row, column in np.ndindex(people, columns):
         grid.show(row, column, samples[row, column])
@@ -78,13 +80,14 @@ def worst_cases(
 ) -> pd.DataFrame:
     """The rule behind `failure_cases`: the `count` lowest identity scores of one cell, lowest first."""
     cell = usual(scores)
-    cell = at_lam(cell[(cell["adapter"] == adapter) & (cell["n_refs"] == n_refs)], lam)
+    cell = cell[(cell["adapter"] == adapter) & (cell["n_refs"] == n_refs) & np.isclose(cell["lam"].astype(float), lam)]
     return cell.sort_values(["identity", "person", "sample"]).head(count).reset_index(drop=True)
 
 
 @styled
 def failure_cases(
-    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.15
+    cases: pd.DataFrame, prompts: np.ndarray, truths: np.ndarray, samples: np.ndarray, size: float = 1.15,
+    language: str = "ru",
 ) -> Figure:
     """A row a case of `worst_cases`: its score | sample | target x_0 | the N prompts on grey.
 
@@ -96,18 +99,15 @@ def failure_cases(
     _same("samples", _stacked("samples", samples, 4)[:1], (count,))
     grid = Grid(columns=n + 2, rows=count, gaps={1: 0.35, 2: 0.35}, size=size, margin=2.0)
     grid.shade(2, n + 2)
-    grid.head_margin("сходство")
-    for start, stop, name in ((0, 1, "результат"), (1, 2, "цель $x_0$"), (2, n + 2, _prompts(n))):
-        grid.head(start, stop, name)
+    word = words(language)
+    grid.head_margin(word["identity"].partition("\n")[0])
+    for start, stop, name in ((0, 1, "sample"), (1, 2, "truth"), (2, n + 2, "prompts")):
+        grid.head(start, stop, word[name])
     for row, score in enumerate(cases["identity"]):
-        grid.beside(row, number(score, ".3f"))
+        grid.beside(row, number(score, language, ".3f"))
         for column, picture in enumerate([samples[row], truths[row], *prompts[row]]):
             grid.show(row, column, picture)
     return grid.fig
-
-
-def _prompts(n: int) -> str:
-    return "подсказки" if n > 1 else "подсказка"
 
 
 # ---- beside the paper --------------------------------------------------------------------------------------
@@ -210,7 +210,8 @@ def _frame(ax: Axes, tone: tuple[float, float, float]) -> None:
 def _bar(grid: Grid, heat: AxesImage, equal: float, name: str, mark: str) -> None:
     """The colour bar beside the maps, with a line at 1/N."""
     x, y, side = grid.left(1) - 0.55, grid.upper(1) + 0.1, grid.side_cm - 0.2
-    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value).replace(",", mark)}
+    language = "en" if mark == "." else "ru"
+    ticks = {"ticks": MaxNLocator(4, steps=[1, 2, 5, 10]), "format": lambda value, _: number(value, language)}
     bar = grid.fig.colorbar(heat, grid.fig.add_axes(grid.box(x, y, 0.2, side)), ticklocation="left", **ticks)
     bar.set_label(name, fontsize=7)
     bar.ax.tick_params(labelsize=6.5, length=2)

@@ -11,32 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .words import words
+
 VARIANT = ["merge", "slots", "order", "target", "n_max", "random_n"]  # adapters alike in these differ in the seed
-REFERENCES = {  # rows of the table that are not an adapter's, and what the paper calls them
-    "real": "реальные изображения",
-    "reconstruction": "автокодировщик",
-    "other": "подсказки другого человека",
-}
-MERGE_NAMES = {
-    "mean": "среднее",
-    "concat": "конкатенация",
-    "weighted": "веса по номеру",
-    "gated": "веса по содержанию",
-    "sum": "сумма",
-    "average": "среднее вниманий",
-}
-JUDGE_NAMES = {  # networks behind the scores, as their files name them, and what the paper calls them
-    "mini identity judge": "судья личности",
-    "mini attribute judge": "судья признаков",
-    "attribute judge": "судья признаков",
-    "mobilenet_v2.py:ImageNetFeatures": "MobileNetV2",
-    "MobileFaceNet": "MobileFaceNet",
-}
-OTHERWISE = {  # what a label says of a variant besides its merge
-    ("slots", "shared"): "общие матрицы",
-    ("order", "norm"): "по убыванию нормы",
-    ("target", "shown"): "цель среди подсказок",
-}
+BOUNDS = ("real", "reconstruction", "other")  # rows of the table that are not an adapter's
+OTHERWISE = {"slots": "shared", "order": "norm", "target": "shown"}  # what a label says besides the merge
 
 
 @dataclass(frozen=True)
@@ -57,11 +36,11 @@ class Variant:
     def settings(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in VARIANT}
 
-    @property
-    def label(self) -> str:
+    def label(self, language: str = "ru") -> str:
         """What the paper calls it; n of its training is not among it."""
-        more = [text for (name, value), text in OTHERWISE.items() if getattr(self, name) == value]
-        return ", ".join([MERGE_NAMES.get(self.merge, self.merge), *more])
+        names = words(language)
+        more = [names[f"{axis}={value}"] for axis, value in OTHERWISE.items() if getattr(self, axis) == value]
+        return ", ".join([names.get(self.merge, self.merge), *more])
 
     def differs(self, other: Variant) -> set[str]:
         """In which of `VARIANT` the two differ."""
@@ -73,23 +52,23 @@ class Variant:
         return tuple(name for name, seed in zip(self.names, self.seeds, strict=True) if seed in seeds)
 
 
-def of_variant(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    """Rows of a frame, or of the table, that have its settings."""
-    return frame[np.logical_and.reduce([frame[name] == value for name, value in variant.settings.items()])]
-
-
 def usual(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows, of the table or of the scores, of usual cells (n<N>, n<N>-other) and of the ceilings."""
-    if "cell" not in rows:
-        raise ValueError("table: there is no column 'cell'; an earlier version wrote it, `make report` writes it anew")
-    cells = rows["cell"].astype("string").fillna("")
-    return rows[cells.str.fullmatch(r"(n\d+(-other)?)?").astype(bool)]
+    """Rows of usual cells, which are those of the people's own or another person's prompts at the usual w, and of the
+    ceilings. The usual w is the one of the first row that has any: a grid begins with its usual cells.
+
+    Of the table, or of scores with its columns prompts and guidance. ValueError without these columns.
+    """
+    if missing := [name for name in ("prompts", "guidance") if name not in rows]:
+        raise ValueError(f"table: there is no column {missing[0]!r}; `make report` writes the table anew")
+    w = rows["guidance"].dropna()
+    plain = rows["prompts"].isna() | rows["prompts"].isin(["own", "other"])
+    return rows[plain & (rows["guidance"].isna() | rows["guidance"].eq(w.iloc[0] if len(w) else np.nan))]
 
 
 def find_variants(table: pd.DataFrame) -> list[Variant]:
     """Of the usual cells, in the order of the table."""
     rows = usual(table)
-    rows = rows[~rows["adapter"].isin(REFERENCES) & (rows["metric"] == "identity")]
+    rows = rows[~rows["adapter"].isin(BOUNDS) & (rows["metric"] == "identity")]
     return [_variant(key, own) for key, own in rows.groupby(VARIANT, sort=False)]
 
 
@@ -104,13 +83,13 @@ def _variant(key: tuple, rows: pd.DataFrame) -> Variant:
 def roles(table: pd.DataFrame) -> dict[str, Variant]:
     """{"main": the first variant trained with random n} and, where there is one, {"alt": the first one with another
     merge that was judged at main's largest N and λ = 1, of a seed of main}. ValueError: a table without an adapter."""
-    found = find_variants(table)
-    if not found:
+    variants = find_variants(table)
+    if not variants:
         raise ValueError("table: no identity rows of an adapter; expected at least one evaluated adapter")
-    main = next((v for v in found if v.random_n), found[0])
+    main = next((v for v in variants if v.random_n), variants[0])
     rows = usual(table)
     judged = set(rows.loc[(rows["n_refs"] == main.n_refs[-1]) & (rows["lam"] == 1), "adapter"])
-    alt = next((v for v in found if v.merge != main.merge and judged.intersection(v.runs(main.seeds))), None)
+    alt = next((v for v in variants if v.merge != main.merge and judged.intersection(v.runs(main.seeds))), None)
     return {name: variant for name, variant in (("main", main), ("alt", alt)) if variant}
 
 
@@ -122,3 +101,8 @@ def best_lam(table: pd.DataFrame) -> float:
     if means.empty:
         raise ValueError("table: the grid has no λ > 0; expected at least 0 and 1")
     return float(means.idxmax())
+
+
+def kin(variants: Iterable[Variant], main: Variant, axes: set[str]) -> list[Variant]:
+    """Those of `variants` that differ from main in `axes` alone, main among them."""
+    return [v for v in variants if v.differs(main) <= axes]
