@@ -1,11 +1,13 @@
 """Synthetic results with known effects: tidy table, scores and facts of a reduced grid and of the full one."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ipa_lib.evaluation import intervals
+from ipa_lib.report import answers
 
 LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 USUAL_W = 3.0
@@ -115,6 +117,12 @@ def make_table(scores: pd.DataFrame, runs=RUNS, **overrides) -> pd.DataFrame:
     keys = {"adapter": "other", "cell": f"n{n}-other", "prompts": "other", "guidance": USUAL_W}
     rows += [_row(keys, m, (v, v - 0.01, v + 0.01), 40, n, 1.0) for m, v in other.items()]
     return pd.DataFrame(rows)
+
+
+def results_of(table: pd.DataFrame, scores: pd.DataFrame, **more) -> answers.Results:
+    """Results of these tables, as `answers.read_results` gives them."""
+    more = {"facts": FACTS, "bench": Path("nowhere"), **more}
+    return answers.Results(Path("nowhere"), table, answers.with_cells(scores, table), **more)
 
 
 def _w(cell: str) -> float:

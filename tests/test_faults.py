@@ -23,8 +23,7 @@ from ipa_lib import files
 from ipa_lib.data import picture_table
 from ipa_lib.diffusion import galleries, training
 from ipa_lib.files import ROOT, atomic, sweep
-from ipa_lib.report import latex
-from ipa_lib.workflow import provenance, runs
+from ipa_lib.workflow import gather, provenance, runs
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from tables import ALT, LAMS, MAIN, full_grid, make_scores
+from tables import ALT, LAMS, MAIN, full_grid, make_scores, make_table, results_of
 
 from ipa_lib.report import grids, plots
 
@@ -13,7 +13,8 @@ matplotlib.use("Agg")
 
 @pytest.fixture(scope="module")
 def scores():
-    return make_scores()
+    scores = make_scores()
+    return results_of(make_table(scores), scores).scores
 
 
 def one_color_pictures(*shape, side=16):
@@ -67,8 +68,9 @@ def test_worst_cases_are_the_lowest_of_one_cell(scores):
 
 
 def test_worst_cases_are_of_the_usual_cells():
-    scores = make_scores(full_grid(), (0.0, 1.0), people=2)
-    worst = grids.worst_cases(scores, "mean-own-n8r-s0", 4, count=1000)
+    runs = full_grid()
+    scores = make_scores(runs, (0.0, 1.0), people=2)
+    worst = grids.worst_cases(results_of(make_table(scores, runs), scores).scores, "mean-own-n8r-s0", 4, count=1000)
     assert set(worst["cell"]) == {"n4"} and len(worst) == 4
 
 

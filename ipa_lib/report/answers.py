@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def ask(results: Results, name: str) -> pd.DataFrame:
 def sentence(row: Mapping) -> str:
     """One row of an answer table in English words."""
     own = {name: value for name, value in row.items() if name not in COLUMNS}
-    parts = [f"{name} {value:g}" if isinstance(value, float | int) else str(value) for name, value in own.items()]
+    parts = [f"{name} {value:g}" if isinstance(value, Number) else str(value) for name, value in own.items()]
     value = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**row)
     if not row["against"]:
         return f"{row['measure']} at {', '.join(parts)}: {value}."

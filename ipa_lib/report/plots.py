@@ -119,7 +119,7 @@ def ready(frame: pd.DataFrame, x: str = "", aside: bool = False) -> pd.DataFrame
     """Rows of an answer table as they are shown: shares in per cent, the column N for a legend, and the column `at`,
     the place on the axis of `x`. With `aside` different N stand beside each other there, so that their bars can be told
     apart."""
-    scale = frame["measure"].map(lambda measure: SCALES.get(measure.removesuffix("_difference"), 1))
+    scale = [SCALES.get(measure.removesuffix("_difference"), 1) for measure in frame["measure"]]
     frame = frame.assign(**{name: frame[name] * scale for name in ("value", "low", "high")})
     if "n_refs" in frame:
         frame = frame.assign(N=[f"$N = {n}$" for n in frame["n_refs"]])
@@ -166,8 +166,8 @@ def bounds(ax: Axes, frame: pd.DataFrame, metric: str, names: Sequence[str], wor
 
 def runs(results: Results, metric: str, **where: object) -> pd.DataFrame:
     """Single trainings of the main adapter in usual cells, as rows of an answer: every seed a dot. None of one run."""
-    rows = usual(results.table)
-    rows = rows[rows["adapter"].isin(results.main.names if len(results.main.names) > 1 else ())]
+    rows, names = usual(results.table), results.main.names
+    rows = rows[rows["adapter"].isin(names) & (len(names) > 1)]
     for column, value in where.items():
         rows = rows[rows[column] == value]
     return ready(rows[rows["metric"] == metric].rename(columns={"metric": "measure"}).astype({"n_refs": int}))
