@@ -58,7 +58,7 @@ def test_ten_lines_attach_an_adapter_and_use_three_photographs(here):
     lines = [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(lines) <= 10
     names = run(code, instead=here)
-    assert names["picture"].size == (64, 64) and names["adapter"].n_slots == 3
+    assert names["picture"].size == (64, 64) and names["adapter"].config.n_slots == 3
     assert not any("ImageText" in type(p).__name__ for p in names["pipe"].unet.attn_processors.values())
 
 
@@ -67,7 +67,7 @@ def test_the_resampler_is_given_patches_and_a_zero_picture(here):
     names = run(first, instead=here)
     here = {old: new for old, new in here.items() if old in second}
     names = run(second, **names, instead=here)
-    assert len(names["image_kv"]) == 2 and names["adapter"].kind == "resampler"
+    assert len(names["image_kv"]) == 2 and names["adapter"].config.projection == "resampler"
 
 
 def test_maps_say_which_prompt_a_region_listened_to(here):
