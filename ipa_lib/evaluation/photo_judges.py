@@ -1,4 +1,4 @@
-"""The networks that judge photographs: a file that names them in, and three judges out.
+"""The networks that judge photographs: a file that names them in, and parts of `judges.Judges` out.
 
     identity: MobileFaceNet.onnx      # or a callable, module:function or file.py:function
     features: inception               # or a callable

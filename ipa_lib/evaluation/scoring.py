@@ -23,7 +23,7 @@ from ..data.celeba import load_pictures
 from ..diffusion.galleries import read_index, read_pictures
 from ..files import atomic
 from . import intervals, metrics
-from .judges import Judged, Judges, PhotoJudges, mentioned
+from .judges import Judged, Judges, mentioned
 
 ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "n_max", "random_n", "seed")
 KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
@@ -57,7 +57,7 @@ class Reference:
     text_judge: str = "mini attribute judge"  # attributes or CLIP
 
 
-def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int) -> Reference:
+def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int) -> Reference:
     """The reference of samples: held-out pictures of their people, targets left out, seen by the same judges.
 
     sets: columns person, sample, target (file) and held_out (list of files), a row a sample; pictures: the table of
@@ -81,7 +81,7 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | 
         judges.read(captions(target)), judges.clip_name, judges.text_name)
 
 
-def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int) -> Judged:
+def _looked_at(judges: Judges, paths: Sequence[str], size: int) -> Judged:
     """What the judges say of files, of which few are in memory at a time."""
     parts = [judges.look(load_pictures(paths[i:i + BATCH], size)) for i in range(0, len(paths), BATCH)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
@@ -93,7 +93,7 @@ def with_face(embeds: np.ndarray) -> np.ndarray:
     return embeds[np.isfinite(embeds).all(1)]
 
 
-def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int,
+def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int,
                   settings: Mapping) -> list | None:
     """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`.
 
@@ -222,7 +222,7 @@ def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> t
     return np.asarray(reference.real_features)[real], np.asarray(judged.features)[rows]
 
 
-def order_change(judges: Judges | PhotoJudges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
+def order_change(judges: Judges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
     """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
 
     Two galleries, alike but for the order of the prompts. Pairs of which one shows no face are left out. ValueError
@@ -234,7 +234,7 @@ def order_change(judges: Judges | PhotoJudges, in_order: Path, reversed_: Path, 
     return float(1 - np.nanmean((a * b).sum(-1)))
 
 
-def _identities(judges: Judges | PhotoJudges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
+def _identities(judges: Judges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
     """Identity embeddings of unit length [S,D] of a gallery at one λ, and the (person, sample, target) of each."""
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], lam)]
