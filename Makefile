@@ -38,8 +38,12 @@ arxiv: paper  ## the same as one archive of sources, which plain pdflatex compil
 test: $(TEST) tex spelling browser  ## the tests (20 minutes)
 	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
-lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
+lint: $(TEST)  ## ruff over modules, tests and notebooks; types; no outputs in notebooks
 	@scripts/lint.sh
+
+api: $(TEST)  ## a page for each module of the library, in results/api
+	@python -W ignore -m pdoc --output-directory results/api ipa_lib
+	@echo results/api/index.html
 
 lab: export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of this environment before one in the user's home
 lab: $(BASE)  ## JupyterLab on 127.0.0.1 with a token: notebooks/explore.ipynb
@@ -57,7 +61,7 @@ pins:  ## renew requirements/*.txt from requirements/*.in (needs uv)
 	@scripts/pins.sh
 
 clean:  ## remove what was generated; tracked files, models/, .venv and data of your own stay
-	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .hypothesis
+	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@for mark in data/*/mini_celeba.json; do rm -rf "$${mark%/mini_celeba.json}"; done  # drawn faces, also half drawn
 
 help:  ## this list
@@ -80,4 +84,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base check paper arxiv test lint lab bench env pins clean help tex spelling browser
+.PHONY: publish report smoke base check paper arxiv test lint api lab bench env pins clean help tex spelling browser
