@@ -359,8 +359,9 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
 def test_what_does_not_fit_is_not_joined(unet):
     lined_up, apart = ([tiny.adapter(unet, n, merge)(tiny.embeddings(1, n)) for n in (1, 2)]
                        for merge in ("concat", "sum"))
-    line = "^concat: these ImageKV differ in layers, widths or number of prompts$"
-    for unlike in (lined_up, [lined_up[0], *lined_up], apart):
+    line = "^concat: these ImageKV differ in layers, widths, number of prompts or merge$"
+    of_one = [tiny.adapter(unet, 1, merge)(tiny.embeddings(1, 1)) for merge in ("mean", "sum")]
+    for unlike in (lined_up, [lined_up[0], *lined_up], apart, of_one):
         with pytest.raises(ValueError, match=line):
             concat(unlike)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ class Judged:
     faces: np.ndarray | None = None             # bool [S] was a face found? None: faces are not searched for
 
 
-Columns = dict[str, np.ndarray]  # of `Judged`, by name
+Columns = dict[str, Any]  # arrays of `Judged`, by name
 
 
 @dataclass(frozen=True)

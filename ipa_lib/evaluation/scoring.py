@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,8 @@ def _looked_at(judges: Judges, paths: Sequence[str], size: int) -> Judged:
     """What the judges say of files, of which few are in memory at a time."""
     parts = [judges.look(load_pictures(paths[i:i + BATCH], size)) for i in range(0, len(paths), BATCH)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
-    return Judged(**{name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()})
+    whole: dict[str, Any] = {name: None if x[0] is None else np.concatenate(x) for name, x in columns.items()}
+    return Judged(**whole)
 
 
 def with_face(embeds: np.ndarray) -> np.ndarray:
@@ -180,7 +182,7 @@ def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | N
     top1 = metrics.retrieval_top1(embeds[seen], people[seen], *metrics.gallery(known))
     similarity = metrics.identity_similarity(embeds[seen], [known[person] for person in people[seen].tolist()])
     scores = pd.DataFrame({"identity": similarity, "top1": top1.astype(int), "copying": np.nan}, index=seen)
-    shown = {} if prompts is None else {row: with_face(np.asarray(prompts[row])) for row in seen}
+    shown = {} if prompts is None else {row: with_face(np.asarray(prompts[row])) for row in seen.tolist()}
     copied = [row for row, rows in shown.items() if len(rows)]
     if copied:
         scores.loc[copied, "copying"] = metrics.nearest_prompt(embeds[copied], [shown[row] for row in copied])
@@ -188,7 +190,7 @@ def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | N
 
 
 def _clip_scores(judged: Judged, reference: Reference) -> dict[str, np.ndarray | float]:
-    if judged.clip is None:
+    if judged.clip is None or reference.clip_held_out is None:
         return dict.fromkeys(BY_CLIP, np.nan)
     held_out = [reference.clip_held_out[person] for person in reference.person.tolist()]  # S matrices [H, C]
     return {"clip_i": metrics.identity_similarity(judged.clip, held_out),

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..files import atomic
-from .adapter_config import AdapterConfig, Choices
+from .adapter_config import AdapterConfig, Options
 from .attention import ImageKV, cross_attention_layers
 from .merge import MERGES, ORDERS, share, take
 from .projection import PROJECTIONS
@@ -71,20 +71,24 @@ class MultiImageAdapter(nn.Module):
         )
 
     @classmethod
-    def from_unet(cls, unet: UNet2DConditionModel, embed_dim: int, n_slots: int, **choices: Unpack[Choices],
+    def from_unet(cls, unet: UNet2DConditionModel, embed_dim: int, n_slots: int, **options: Unpack[Options],
                   ) -> MultiImageAdapter:  # fmt: skip
         """A new adapter whose W'_k and W'_v are, in every slot, W_k and W_v of the layer of the same name.
 
-        `choices`: the other arguments of `AdapterConfig`, whose errors are raised.
+        `options`: the other arguments of `AdapterConfig`, whose errors are raised.
         """
         originals = cross_attention_layers(unet)
         widths = {name: attn.to_k.out_features for name, attn in originals.items()}
-        adapter = cls(AdapterConfig(widths, embed_dim, unet.config.cross_attention_dim, n_slots, **choices))
+        adapter = cls(AdapterConfig(widths, embed_dim, unet.config.cross_attention_dim, n_slots, **options))
         with torch.no_grad():
             for name, attn in originals.items():
-                adapter.layers[key(name)].to_k.copy_(attn.to_k.weight)
-                adapter.layers[key(name)].to_v.copy_(attn.to_v.weight)
+                adapter.layer(name).to_k.copy_(attn.to_k.weight)
+                adapter.layer(name).to_v.copy_(attn.to_v.weight)
         return adapter
+
+    def layer(self, name: str) -> ImagePrompts:
+        """The matrices of the cross-attention layer of this name."""
+        return cast(ImagePrompts, self.layers[key(name)])
 
     def forward(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
         """embeds [B, N, E] or [B, N, patches, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
@@ -103,7 +107,7 @@ class MultiImageAdapter(nn.Module):
         w = share(take(self.score(tokens), back), mask)  # [B, N, T], from here in the order given
         layers = {}
         for name in self.config.layers:
-            k, v = (take(x, back) for x in self.layers[key(name)](tokens))  # [B, N, T, C]
+            k, v = (take(x, back) for x in self.layer(name)(tokens))  # [B, N, T, C]
             layers[name] = merge.combine(k, w), merge.combine(v, w)  # G, U
         return ImageKV(layers, merge.weights(w), None if mask is None else merge.seen(w), w)
 
@@ -183,7 +187,8 @@ def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
     Layers in the order of `config.layers`; 0 is to_k, 1 is to_v.  All are 1 in a new adapter, whose slots start alike:
     what is below 1 was learned.  A matrix of zeros has cosine 0 with all.  Shared slots: [layers, 2, 1, 1], ones.
     """
-    stacks = [weight.float().flatten(1) for layer in adapter.layers.values() for weight in (layer.to_k, layer.to_v)]
+    layers = [adapter.layer(name) for name in adapter.config.layers]
+    stacks = [weight.float().flatten(1) for layer in layers for weight in (layer.to_k, layer.to_v)]
     units = [nn.functional.normalize(stack, dim=1) for stack in stacks]  # [N, C·D] each, C the layer's own
     return torch.stack([unit @ unit.mT for unit in units]).unflatten(0, (-1, 2))
 
@@ -191,7 +196,8 @@ def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
 def mean_slot_cosine(adapter: MultiImageAdapter) -> float:
     """The mean of `slot_cosines` over layers, keys, values and pairs of slots p < q; NaN for a single slot."""
     cosines = slot_cosines(adapter)
-    return cosines[..., *torch.triu_indices(*cosines.shape[-2:], 1)].mean().item()
+    n = cosines.shape[-1]
+    return cosines[..., *torch.triu_indices(n, n, 1)].mean().item()
 
 
 def key(layer: str) -> str:

@@ -18,13 +18,22 @@ EARLIER = {"projection": "linear", "order": "given"}  # what files were before t
 
 
 class Choices(TypedDict, total=False):
-    """The arguments of `AdapterConfig` that have a default."""
+    """How prompts become keys and values: arguments of `AdapterConfig` that no base and no published file tells."""
 
     merge: str
     slots: str
-    tokens: int
-    projection: str
     order: str
+
+
+class Tokens(TypedDict, total=False):
+    """How an embedding becomes tokens: arguments of `AdapterConfig` that a published file tells."""
+
+    projection: str
+    tokens: int
+
+
+class Options(Choices, Tokens, total=False):
+    """All arguments of `AdapterConfig` that have a default."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from transformers import CLIPVisionModelWithProjection
 
 from ..files import atomic, sha256
 from ..hub import local_file
-from .adapter import MultiImageAdapter, key, naming, read_safetensors, refuse_difference
-from .adapter_config import Choices
+from .adapter import MultiImageAdapter, naming, read_safetensors, refuse_difference
+from .adapter_config import Choices, Tokens
 from .projection import PROJECTIONS
 
 PARTS = ("image_proj", "ip_adapter")
@@ -42,7 +42,7 @@ def to_published(adapter: MultiImageAdapter, slot: int = 0) -> dict[str, dict[st
     row = slot if adapter.config.slots == "own" else 0
     matrices = {}
     for i, name in enumerate(adapter.config.layers):
-        layer = adapter.layers[key(name)]
+        layer = adapter.layer(name)
         matrices[f"{2 * i + 1}.to_k_ip.weight"] = layer.to_k[row].detach()
         matrices[f"{2 * i + 1}.to_v_ip.weight"] = layer.to_v[row].detach()
     return {"image_proj": dict(adapter.projection.state_dict()), "ip_adapter": matrices}
@@ -94,8 +94,9 @@ def read_bin(path: Path) -> dict[str, dict[str, Tensor]]:
     except Exception as error:  # whatever bytes the reader stumbles over: a page of HTML, a pointer, a cut file
         kind = type(error).__name__
         raise ValueError(f"{path}: not a file of tensors alone, or damaged ({kind}); download it again") from None
-    parts = {part: content.get(part, {}) if isinstance(content, dict) else None for part in PARTS}
-    if not all(isinstance(x, dict) and all(isinstance(y, Tensor) for y in x.values()) for x in parts.values()):
+    parts = {part: content.get(part, {}) for part in PARTS} if isinstance(content, dict) else {}
+    whole = [isinstance(x, dict) and all(isinstance(y, Tensor) for y in x.values()) for x in parts.values()]
+    if not whole or not all(whole):
         raise ValueError(f"{path}: expected {{'image_proj': {{name: tensor}}, 'ip_adapter': {{name: tensor}}}}")
     return parts
 
@@ -166,7 +167,7 @@ def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
         fill_slot(adapter, parts, slot)
 
 
-def projection_shape(weights: dict[str, Tensor]) -> tuple[int, Choices]:
+def projection_shape(weights: dict[str, Tensor]) -> tuple[int, Tokens]:
     """E, and the projection and its tokens, of an "image_proj" of the kinds "base", "FaceID" and "plus"."""
     names = ("proj.weight", "proj.0.weight", "proj.2.weight", "norm.weight", "latents", "proj_in.weight")
     axes = {name: weights[name].ndim for name in names if name in weights}
