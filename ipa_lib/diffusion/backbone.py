@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256 as new_sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def _load_pipeline(source: Source) -> StableDiffusionPipeline:
     folder, dtype = local_folder(source.base, pipeline=True), DTYPES[source.dtype]
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"{source.base}: no model_index.json here, a Stable Diffusion folder was expected")
-    more = {}
+    more: dict[str, Any] = {}
     if source.image_encoder:
         of_images = source.folder("image_encoder")
         more["image_encoder"] = CLIPVisionModelWithProjection.from_pretrained(
@@ -202,7 +203,7 @@ def no_picture(backbone: Backbone, patches: bool = False) -> torch.Tensor:
     encoder = backbone.image_encoder
     if not patches:
         return torch.zeros(encoder.config.projection_dim)
-    side = encoder.config.image_size
+    side: Any = encoder.config.image_size
     grey = torch.zeros(1, 3, side, side, dtype=encoder.dtype, device=encoder.device)
     return encoder(grey, output_hidden_states=True).hidden_states[-2][0].float().cpu()
 

@@ -85,11 +85,11 @@ def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, 
 
 def _parts(folder: Path, key: dict) -> Path:
     """The folder for the batches of a computation by `key`, without those of another one."""
-    parts, key = folder / "parts", json.dumps(key)
-    if not (parts / "key").is_file() or (parts / "key").read_text() != key:
+    parts, text = folder / "parts", json.dumps(key)
+    if not (parts / "key").is_file() or (parts / "key").read_text() != text:
         shutil.rmtree(parts, ignore_errors=True)
         with atomic(parts / "key") as file:
-            file.write_text(key)
+            file.write_text(text)
     return parts
 
 
@@ -184,5 +184,5 @@ def _keep(part: dict[str, torch.Tensor], path: Path | None) -> None:
 def _refuse_odd(what: str, values: torch.Tensor, names: Sequence[str]) -> None:
     """FloatingPointError that names the first of `names` [B] whose `values` [B,…] are not finite."""
     if not values.isfinite().all():
-        odd = (~values.isfinite().flatten(1).all(1)).nonzero()[0].item()
+        odd = int((~values.isfinite().flatten(1).all(1)).nonzero()[0])
         raise FloatingPointError(f"{list(names)[odd]}: its {what} are not finite; take dtype float32 or bfloat16")

@@ -32,14 +32,14 @@ def begin(folder: Path, **how: object) -> None:
 
     Those that an interrupted run has made in the very same way are kept; all others go, and a finished one's index.
     """
-    begun, how = folder / BEGUN, json.dumps(how, indent=1) + "\n"
+    begun, text = folder / BEGUN, json.dumps(how, indent=1) + "\n"
     (folder / "index.csv").unlink(missing_ok=True)
-    if begun.is_file() and begun.read_text() == how:
+    if begun.is_file() and begun.read_text() == text:
         return
     for old in folder.glob("lam*"):
         shutil.rmtree(old)
     with atomic(begun) as file:
-        file.write_text(how)
+        file.write_text(text)
 
 
 def are_made(folder: Path, rows: pd.DataFrame) -> bool:

@@ -87,7 +87,7 @@ class Checkpoint:
 def _check_seal(path: Path) -> None:
     """ValueError unless the last 32 bytes of a file are the sha256 of all before."""
     content = np.memmap(path, np.uint8, "r")  # of an empty file a ValueError, too
-    if new_sha256(content[:-32]).digest() != content[-32:].tobytes():
+    if new_sha256(content[:-32].data).digest() != content[-32:].tobytes():
         raise ValueError
 
 
