@@ -179,6 +179,10 @@ def contrasts(results: Results) -> Iterator[dict]:
             measure = f"{contrast if contrast == 'text' else 'identity'}_difference"
             yield _difference({"contrast": contrast}, measure, *pair)
     one, zero = (_by_metric(_cell(results, main.names, n_max, lam)) for lam in (1, 0))
+    if pairs["other"][1].empty:  # not scored sample by sample
+        other = measured(answer(results, "bounds"), "identity", bound="other")[["value", "low", "high"]].to_numpy()
+        yield from (_row({"contrast": "other"}, "identity_difference", _apart(one["identity"], three), against="other")
+                    for three in other)
     for metric in ("fid", "kid", "is"):
         if metric in one and metric in zero:
             yield _row({"contrast": metric}, "unpaired", _apart(one[metric], zero[metric]), against="lam=0")

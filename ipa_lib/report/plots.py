@@ -123,8 +123,8 @@ def ready(frame: pd.DataFrame, x: str = "", aside: bool = False) -> pd.DataFrame
     frame = frame.assign(**{name: frame[name] * scale for name in ("value", "low", "high")})
     if "n_refs" in frame:
         frame = frame.assign(N=[f"$N = {n}$" for n in frame["n_refs"]])
-    if not x:
-        return frame
+    if not x or frame.empty:
+        return frame.assign(at=frame[x] if x else np.nan)
     series, places = pd.factorize(frame["N"])[0], sorted(frame[x].unique())
     step = 0.5 * min(np.diff(places), default=1.0) / (series.max() + 1)
     return frame.assign(at=frame[x] + aside * step * (series - series.max() / 2))
@@ -236,6 +236,8 @@ def judged(results: Results, metric: str, language: str = "ru") -> str:
     """'судья признаков, 200 изображений': no score without its network and count."""
     word, rows = words(language), usual(results.table)
     rows = rows[rows["adapter"].isin(results.main.names) & (rows["metric"] == metric)]
+    if rows.empty:
+        return word["not_measured"]
     judges = ", ".join(word.get(name, str(name)) for name in rows["judge"].dropna().unique())
     counts = rows["count"].dropna().astype(int)
     count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"
