@@ -98,6 +98,10 @@ def _papermill(notebook: Path, output: Path, values: Mapping[str, object], progr
 
     for name, value in KERNEL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if "IPA_WARM" in os.environ:
+        from .warm import fork_kernels
+
+        fork_kernels()
     try:
         papermill.execute_notebook(
             notebook, output, values, cwd=notebook.parent, progress_bar=progress, **KERNEL_OPTIONS
