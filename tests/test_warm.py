@@ -32,6 +32,7 @@ DRAW = "import torch\ntorch.manual_seed(0)\nprint((torch.randn(64, 64) @ torch.r
 FIGURE = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 1))\nlines = ax.plot([1, 2], [3, 4])"
 CHANCE = "import random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"
 VALUES = "import os\nprint(*(os.environ.get(name) for name in ('OMP_NUM_THREADS', 'RANK', 'IPA_NOTE')))"
+PROVENANCE = "import json\nfrom ipa_lib.workflow import provenance\nprint(json.dumps(provenance.provenance(0, '', '')))"
 ENVIRONMENT = runs.KERNEL_ENVIRONMENT | dict(os.environ) | warm.ONE_THREAD | {"PYTHONPATH": str(ROOT)}  # of a job
 
 
@@ -157,8 +158,7 @@ def test_the_socket_is_this_user_s_alone(server):
 
 
 def test_provenance_counts_from_the_fork(start):
-    cell = "from ipa_lib.workflow import runs\nimport json\nprint(json.dumps(runs.provenance(0, 'cpu', '')))"
-    finished(start(cell))
+    finished(start(PROVENANCE))
     kept = json.loads(outputs(start.output())[0][0])
     assert 0 < kept["wall_time"] < 20 and 10**8 < kept["peak_memory"] < 10**9
 

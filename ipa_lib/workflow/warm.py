@@ -33,7 +33,9 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 
 from .runs import KERNEL_ENVIRONMENT
 
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB", "NUMEXPR")}  # a job's
+ONE_THREAD = dict.fromkeys((  # as Snakemake has it for a job
+    "OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS"), "1")  # fmt: skip
 MAY_DIFFER = ("IPA_", "JPY_", "PYTEST_", "TMP", "TEMP", "PWD", "OLDPWD", "SHLVL", "_")  # first letters of what may
 AT_IMPORT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as ipykernel has it
@@ -109,8 +111,12 @@ def fits(request: dict, given: dict[str, str]) -> bool:
     """Would a kernel of the job's own read the same from its environment as it imports?"""
     wanted = request["env"]
     differing = [name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)]
-    ours = request["argv"][:3] == [sys.executable, "-m", "ipykernel_launcher"]
-    return ours and all(name.startswith(MAY_DIFFER) for name in differing)
+    reasons = [name for name in differing if not name.startswith(MAY_DIFFER)]
+    if request["argv"][:3] != [sys.executable, "-m", "ipykernel_launcher"]:
+        reasons.append(" ".join(request["argv"]))
+    if reasons:
+        print("a kernel of its own, for", *reasons, file=sys.stderr)  # .run/warm.log
+    return not reasons
 
 
 def become_kernel(connection: socket.socket, outputs: list[int], request: dict) -> None:
