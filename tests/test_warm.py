@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import psutil
 import pytest
 
 from ipa_lib.files import ROOT
-from ipa_lib.workflow import runs, warm
 
 PARAMETERS = "how: str = 'well'  # how it goes"
 PARENT = "import os\nprint(os.getppid())"
@@ -33,25 +33,10 @@ FIGURE = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 1)
 CHANCE = "import random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"
 VALUES = "import os\nprint(*(os.environ.get(name) for name in ('OMP_NUM_THREADS', 'RANK', 'IPA_NOTE')))"
 PROVENANCE = "import json\nfrom ipa_lib.workflow import provenance\nprint(json.dumps(provenance.provenance(0, '', '')))"
-ENVIRONMENT = runs.KERNEL_ENVIRONMENT | dict(os.environ) | warm.ONE_THREAD | {"PYTHONPATH": str(ROOT)}  # of a job
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """(socket, process) of a server that the tests share."""
-    path = tmp_path_factory.mktemp("warm") / "socket"
-    command = [sys.executable, "-m", "ipa_lib.workflow.warm", str(path), str(os.getpid())]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
-    while not path.exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    yield path, process
-    process.terminate()
-    process.wait()
 
 
 @pytest.fixture
-def start(tmp_path, server):
+def start(tmp_path, warm_server):
     """Function that starts a job of these cells; its copy is `start.output(name)`."""
 
     def start(*cells, how="well", name="a", **variables):
@@ -61,7 +46,7 @@ def start(tmp_path, server):
         kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
         command = [sys.executable, "-m", "ipa_lib.workflow.runs", str(path), str(output(name)), "-q", "-p", "how", how]
-        environment = ENVIRONMENT | {"IPA_WARM": str(server[0])} | variables
+        environment = warm_server[2] | {"IPA_WARM": str(warm_server[0])} | variables
         return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
     def output(name="a"):
@@ -83,8 +68,8 @@ def outputs(path):
     return [[out.get("text") or dict(out["data"]) for out in cell.outputs] for cell in cells if cell.outputs]
 
 
-def kernels(server):
-    return psutil.Process(server[1].pid).children()
+def kernels(warm_server):
+    return psutil.Process(warm_server[1].pid).children()
 
 
 def wait_for(condition):
@@ -94,40 +79,40 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def test_a_forked_kernel_gives_what_one_of_its_own_gives(start, server):
+def test_a_forked_kernel_gives_what_one_of_its_own_gives(start, warm_server):
     cells = (STATE, BAR, WARNING, DRAW, FIGURE)
     finished(start(PARENT, *cells, name="warm"))
     finished(start(PARENT, *cells, name="cold", IPA_WARM="nowhere"))
     (forked, *results), (own, *expected) = outputs(start.output("warm")), outputs(start.output("cold"))
-    assert forked == [f"{server[1].pid}\n"] != own
+    assert forked == [f"{warm_server[1].pid}\n"] != own
     assert len(results) == len(cells) and results == expected
 
 
-def test_two_at_a_time_differ_in_what_is_left_to_chance(start, server):
+def test_two_at_a_time_differ_in_what_is_left_to_chance(start, warm_server):
     jobs = [start(PARENT, CHANCE, "import time\ntime.sleep(1)", name=name) for name in "ab"]
-    wait_for(lambda: len(kernels(server)) == 2)
+    wait_for(lambda: len(kernels(warm_server)) == 2)
     for job in jobs:
         finished(job)
     (first, *chance), (second, *other) = outputs(start.output("a")), outputs(start.output("b"))
-    assert first == second == [f"{server[1].pid}\n"] and not {*chance[0][0].split()} & {*other[0][0].split()}
+    assert first == second == [f"{warm_server[1].pid}\n"] and not {*chance[0][0].split()} & {*other[0][0].split()}
 
 
 @pytest.mark.parametrize(("variables", "forked"), [
     ({"IPA_NOTE": "here"}, True), ({"OMP_NUM_THREADS": "2"}, False), ({"RANK": "0"}, False),
     ({"HF_HUB_OFFLINE": "1"}, False)])  # fmt: skip
-def test_the_variables_of_the_job_reach_its_kernel(start, server, variables, forked):
+def test_the_variables_of_the_job_reach_its_kernel(start, warm_server, variables, forked):
     finished(start(PARENT, VALUES, **variables))
     (parent,), (values,) = outputs(start.output())
-    assert (parent == f"{server[1].pid}\n") == forked
+    assert (parent == f"{warm_server[1].pid}\n") == forked
     wanted = {"OMP_NUM_THREADS": "1", **variables}
     assert values.split() == [wanted.get(name, "None") for name in ("OMP_NUM_THREADS", "RANK", "IPA_NOTE")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_kernel_of_a_killed_job_ends(start, server, number):
+def test_the_kernel_of_a_killed_job_ends(start, warm_server, number):
     job = start(SLEEP, how="slowly")
-    wait_for(lambda: kernels(server))
-    (kernel,) = kernels(server)
+    wait_for(lambda: kernels(warm_server))
+    (kernel,) = kernels(warm_server)
     job.send_signal(number)
     finished(job, {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGKILL: -signal.SIGKILL}[number])
     wait_for(lambda: not kernel.is_running())
@@ -137,24 +122,24 @@ def test_the_kernel_of_a_killed_job_ends(start, server, number):
     assert {file.name for file in start.output().parent.iterdir()} - {".a.lock"} == {"a.ipynb"}
 
 
-def test_a_crash_is_one_line_and_the_next_job_is_served(start, server):
+def test_a_crash_is_one_line_and_the_next_job_is_served(start, warm_server):
     line = f"{start.output().parent.parent / 'a.ipynb'}: the kernel died; was there enough memory?"
     assert finished(start(PARENT, CRASH, how="badly"), 1).splitlines()[-1] == line
     finished(start(PARENT))
-    assert outputs(start.output()) == [[f"{server[1].pid}\n"]]
+    assert outputs(start.output()) == [[f"{warm_server[1].pid}\n"]]
 
 
-def test_who_sends_rubbish_or_nothing_stops_nobody(start, server):
+def test_who_sends_rubbish_or_nothing_stops_nobody(start, warm_server):
     for sent in (b"", b"x", b" {}\n", b" rubbish\n"):
-        with warm.socket.socket(warm.socket.AF_UNIX) as connection:
-            connection.connect(os.path.relpath(server[0]))
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.path.relpath(warm_server[0]))
             connection.sendall(sent)
     finished(start(PARENT))
-    assert outputs(start.output()) == [[f"{server[1].pid}\n"]]
+    assert outputs(start.output()) == [[f"{warm_server[1].pid}\n"]]
 
 
-def test_the_socket_is_this_user_s_alone(server):
-    assert stat.S_IMODE(server[0].stat().st_mode) == 0o600
+def test_the_socket_is_this_user_s_alone(warm_server):
+    assert stat.S_IMODE(warm_server[0].stat().st_mode) == 0o600
 
 
 def test_provenance_counts_from_the_fork(start):
@@ -163,8 +148,8 @@ def test_provenance_counts_from_the_fork(start):
     assert 0 < kept["wall_time"] < 20 and 10**8 < kept["peak_memory"] < 10**9
 
 
-def test_the_server_ends_with_the_process_that_started_it(tmp_path):
+def test_the_server_ends_with_the_process_that_started_it(tmp_path, warm_server):
     script = f"{sys.executable} -m ipa_lib.workflow.warm {tmp_path / 'socket'} $$ & echo $!; sleep 1"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=warm_server[2], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: not psutil.pid_exists(int(done.stdout)))
     assert not (tmp_path / "socket").exists()
