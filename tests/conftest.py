@@ -58,7 +58,7 @@ def warm_server(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("warm") / "socket"
     environment = runs.KERNEL_ENVIRONMENT | dict(os.environ) | warm.ONE_THREAD
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "ipa_lib.workflow.warm", str(path), str(os.getpid())]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     while not path.exists():

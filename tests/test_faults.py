@@ -25,6 +25,8 @@ from ipa_lib.diffusion import galleries, training
 from ipa_lib.files import ROOT, atomic, sweep
 from ipa_lib.workflow import gather, provenance, runs
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def disk(tmp_path):

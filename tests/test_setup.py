@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from ipa_lib.files import ROOT
 from ipa_lib.workflow.paths import PUBLISHED
 
+pytestmark = pytest.mark.thorough
 PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake",
          "huggingface_hub": "huggingface-hub"}  # fmt: skip
@@ -84,7 +85,7 @@ def test_every_import_of_the_package_is_asked_for():
     distributions = packages_distributions()
     found = set().union(*(imports(path) for path in (ROOT / "ipa_lib").rglob("*.py")))
     names = {re.sub("[._]", "-", distributions[name][0].lower()) for name in found if name in distributions}
-    brought = {"nbclient"}  # by papermill, whose errors it raises
+    brought = {"nbclient", "jupyter-client"}  # by papermill, whose errors it raises and whose kernels it starts
     optional = {"datasets", "onnxruntime", "torch-fidelity"}  # for real pictures; the tests have them
     assert names - {"ipa-lib"} - brought - optional <= asked("base.in") and optional <= asked("test.in")
 

@@ -99,7 +99,7 @@ def test_two_at_a_time_differ_in_what_is_left_to_chance(start, warm_server):
 
 @pytest.mark.parametrize(("variables", "forked"), [
     ({"IPA_NOTE": "here"}, True), ({"OMP_NUM_THREADS": "2"}, False), ({"RANK": "0"}, False),
-    ({"HF_HUB_OFFLINE": "1"}, False)])  # fmt: skip
+    ({"HF_TOKEN": "none"}, False)])  # fmt: skip
 def test_the_variables_of_the_job_reach_its_kernel(start, warm_server, variables, forked):
     finished(start(PARENT, VALUES, **variables))
     (parent,), (values,) = outputs(start.output())
