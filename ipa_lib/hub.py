@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from .files import ROOT
@@ -22,6 +21,8 @@ def local_folder(name: str, pipeline: bool = False, download: bool = True) -> Pa
     repository, inside = _on_the_hub(name)
     try:
         if pipeline:
+            from diffusers import StableDiffusionPipeline
+
             return Path(StableDiffusionPipeline.download(repository, use_safetensors=True, safety_checker=None,
                                                          local_files_only=not download))
         wanted = [f"{inside}/*.{suffix}".lstrip("/") for suffix in ("json", "txt", "safetensors")]

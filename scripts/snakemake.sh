@@ -22,7 +22,10 @@ export IPA_FAILURES=$PWD/.run/failures
 rm -f "$IPA_FAILURES"
 [ -z "$ours" ] || [ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
 one_gpu=()  # every job takes the first one: on this machine they queue for it, on a cluster each has its own
-if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1); fi
+if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1)
+elif [[ -z "${SNAKEMAKE_PROFILE:-}${IPA_WARM:-}" && $OSTYPE == linux* ]]; then  # its kernels are forked from one process
+    export IPA_WARM=$PWD/.run/warm; python -m ipa_lib.workflow.warm "$IPA_WARM" $$ </dev/null &>.run/warm.log 9>&- &
+fi
 snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "${one_gpu[@]}" "$@"
 status=$?
 [ ! -s "$IPA_FAILURES" ] || cat - "$IPA_FAILURES" <<<"" >&2

@@ -233,7 +233,8 @@ def latexmk(paper):
     return subprocess.run(["latexmk", *options, str(paper / "main.tex")], capture_output=True)
 
 
-@pytest.fixture(scope="module", params=["reduced", "photographs", "full"])
+@pytest.fixture(scope="module", params=[
+    "reduced", *(pytest.param(grid, marks=pytest.mark.thorough) for grid in ("photographs", "full"))])
 def built(request, tmp_path_factory, real_tables):
     """The paper of the default report, the same of photographs, and that with every side question answered, real faces
     and a published start among them."""
@@ -262,6 +263,7 @@ def test_the_paper_builds_without_complaints_and_has_its_pages(built):
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_the_same_sources_give_the_same_pdf(built, tmp_path):
     paper = copied_paper(tmp_path / "other")
     for name in ("numbers.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
@@ -339,11 +341,13 @@ def latex_error(paper):
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_without_results_the_build_says_what_is_missing(tmp_path):
     assert "The file numbers.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_an_unknown_key_stops_the_build(built, tmp_path):
     paper = copied_paper(tmp_path / "paper")
     lines = (built / "numbers.tex").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -353,6 +357,7 @@ def test_an_unknown_key_stops_the_build(built, tmp_path):
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_a_missing_figure_or_table_stops_the_build(built, tmp_path):
     for gone in ("figures/sample_grid.pdf", "tables/profile.tex"):
         paper = shutil.copytree(built, tmp_path / Path(gone).stem)

@@ -10,6 +10,7 @@ import pytest
 from ipa_lib.report import grids, latex, plots
 from ipa_lib.report import words as names
 
+pytestmark = pytest.mark.thorough
 PAPER = Path(__file__).parents[1] / "paper"
 TEXT = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text(encoding="utf-8"))
 BODY = TEXT.split(r"\maketitle")[1]

@@ -4,10 +4,13 @@ An identity judge gives unit vectors; an attribute judge gives the features of F
 logit for each attribute that a caption can mention. Photographs have judges of their own (`photo_judges`), with CLIP
 beside the attributes or in their place. S pictures, D, F, K, A, C the widths of what is said about each.
 """
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,8 +19,9 @@ import torch.nn.functional as F
 from transformers import RegNetForImageClassification
 
 from ..data.captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
-from . import photo_judges
-from .photo_judges import Clip
+
+if TYPE_CHECKING:
+    from .photo_judges import Clip
 
 KINDS = 2 * 2 * (len(HAIR) + 1)  # classes of IS: hair (5 attributes or none) × beard × glasses
 IDENTITY_WIDTH = 128
@@ -132,6 +136,8 @@ def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassif
 
 
 def _load_photo_judges(path: Path, device: torch.device | str) -> PhotoJudges:
+    from . import photo_judges  # CLIP, torchmetrics: 2 s that drawn faces don't need
+
     spec, folder = photo_judges.read_spec(path), path.parent
     try:
         identity, identity_name, misses_faces = photo_judges.load_identity(spec, folder)
