@@ -22,6 +22,7 @@ from pathlib import Path
 
 import nbformat
 
+from .. import bars
 from ..files import atomic, short, sweep
 from .config import check_values, find_notebook
 
@@ -58,6 +59,8 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
     if int(os.environ.get("RANK", 0)) > 0:
         with tempfile.TemporaryDirectory() as folder:
             return _papermill(notebook, Path(folder) / output.name, values, progress=False)
+    if status := bars.status_file(output):  # the workflow shows how far the kernel's bars are
+        os.environ[bars.FILE], progress = str(status), False
     failed = output.with_suffix(".failed.ipynb")
     with _locked(output), atomic(output) as temporary:
         sweep(output.parent)
