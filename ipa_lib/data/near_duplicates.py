@@ -17,8 +17,8 @@ import imagehash
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..files import atomic
 from .celeba import load_picture
 

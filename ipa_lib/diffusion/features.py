@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..data.captions import EMPTY, captions
 from ..data.celeba import load_pictures
 from ..data.picture_table import check_contents, with_hashes

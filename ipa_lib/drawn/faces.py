@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..data.celeba import ATTRIBUTES
 from ..files import atomic
 

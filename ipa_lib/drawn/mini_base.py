@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer as BPETokenizer
 from tokenizers import models, normalizers, pre_tokenizers, trainers
-from tqdm.auto import tqdm
 from transformers import (
     CLIPImageProcessorPil,
     CLIPTextConfig,
@@ -30,6 +29,7 @@ from transformers import (
     RegNetForImageClassification,
 )
 
+from ..bars import tqdm
 from ..diffusion.backbone import encode_pictures
 from ..diffusion.training import Checkpoint, denoising_loss, draw_noise, fit, min_snr_weights, step_generator
 from ..files import atomic

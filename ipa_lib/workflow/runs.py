@@ -20,6 +20,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+<<<<<<< HEAD
+=======
+import nbformat
+
+from .. import bars
+>>>>>>> 4bf0e7f1b0978165dd70830ad0ddcd897618aa87
 from ..files import atomic, short, sweep
 from .config import check_values, find_notebook
 
@@ -56,6 +62,8 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
     if int(os.environ.get("RANK", 0)) > 0:
         with tempfile.TemporaryDirectory() as folder:
             return _papermill(notebook, Path(folder) / output.name, values, progress=False)
+    if status := bars.status_file(output):  # the workflow shows how far the kernel's bars are
+        os.environ[bars.FILE], progress = str(status), False
     failed = output.with_suffix(".failed.ipynb")
     with _locked(output), atomic(output) as temporary:
         sweep(output.parent)
