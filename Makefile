@@ -43,8 +43,12 @@ test: $(TEST) tex browser  ## the tests that guard results and use (8 minutes)
 test-all: $(TEST) tex spelling browser  ## these and the thorough ones: set-up, print, several processes (20 minutes)
 	$(PYTEST)
 
-lint: $(TEST)  ## ruff over modules, tests and notebooks; no outputs in notebooks
+lint: $(TEST)  ## ruff over modules, tests and notebooks; types; no outputs in notebooks
 	@scripts/lint.sh
+
+api: $(TEST)  ## a page for each module of the library, in results/api
+	@python -W ignore -m pdoc --output-directory results/api ipa_lib
+	@echo results/api/index.html
 
 lab: export JUPYTER_PREFER_ENV_PATH := 1  # the kernel of this environment before one in the user's home
 lab: $(BASE)  ## JupyterLab on 127.0.0.1 with a token: notebooks/explore.ipynb
@@ -62,7 +66,7 @@ pins:  ## renew requirements/*.txt from requirements/*.in (needs uv)
 	@scripts/pins.sh
 
 clean:  ## remove what was generated; tracked files, models/, .venv and data of your own stay
-	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .hypothesis
+	@git clean -fdXq -- results paper .snakemake .run .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@for mark in data/*/mini_celeba.json; do rm -rf "$${mark%/mini_celeba.json}"; done  # drawn faces, also half drawn
 
 help:  ## this list
@@ -85,4 +89,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base check paper arxiv test test-all lint lab bench env pins clean help tex spelling browser
+.PHONY: publish report smoke base check paper arxiv test test-all lint api lab bench env pins clean help tex spelling browser

@@ -46,7 +46,7 @@ def new_session(folder: Path) -> Session:
     """Models, and nobody in it: the person comes from files."""
     models = backbone.load_base(paths.MODELS / "mini")
     start = str(paths.MODELS / "mini/ip_adapter/ip-adapter_mini.safetensors")
-    adapter = exchange.start_adapter(start, models.unet, models.image_encoder, N, "mean", "own", "given")
+    adapter = exchange.start_adapter(start, models.unet, models.image_encoder, N)
     adapter.save(explorer.adapter_file(folder, ADAPTER))
     attention.attach(models.unet)
     nobody = pd.DataFrame(columns=["person"])

@@ -37,7 +37,7 @@ def of_start(file, models, stored, sets: pd.DataFrame, judge, reference, first: 
         gain = scores["identity"] - first.setdefault(n, scores["identity"])
         ends = dict(zip(("value", "low", "high"), bootstrap(gain, scores["person"]), strict=True))
         found += [{**row, "n_refs": n} for row in [*rows, {"metric": "gain", "count": len(gain), **ends}]]
-    return pd.DataFrame(found).assign(start=file.name, projection=adapter.kind)
+    return pd.DataFrame(found).assign(start=file.name, projection=adapter.config.projection)
 
 
 def main() -> None:

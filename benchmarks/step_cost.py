@@ -117,7 +117,7 @@ def inputs(unet, base: Base, options: argparse.Namespace) -> tuple[Tensor, Tenso
 def new_adapter(unet, base: Base, merge: str) -> MultiImageAdapter:
     """Own slots; the same projection under every merge, so that the outputs can be compared."""
     torch.manual_seed(1)
-    return MultiImageAdapter.from_unet(unet, base.embed_dim, N_MAX, merge).requires_grad_(False).to(unet.device)
+    return MultiImageAdapter.from_unet(unet, base.embed_dim, N_MAX, merge=merge).requires_grad_(False).to(unet.device)
 
 
 def prepare(adapter: MultiImageAdapter, embeds: Tensor, options: argparse.Namespace) -> tuple[ImageKV, dict]:

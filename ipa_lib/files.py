@@ -14,14 +14,23 @@ from pathlib import Path
 
 import psutil
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
-ROOT = _REPOSITORY if (_REPOSITORY / "notebooks").is_dir() else Path.cwd()  # cwd: of an installed package
+PARTS = ("configs", "ipa_lib", "notebooks")  # folders of the repository
 HOST = platform.node()
 
 
+def repository(folder: Path) -> Path | None:
+    """The repository in which a folder lies, itself included; None where it lies in none."""
+    return next((one for one in (folder, *folder.parents) if all((one / part).is_dir() for part in PARTS)), None)
+
+
+# The package lies in a checkout, or is installed: then its notebooks may run in one, and else it serves any folder.
+REPOSITORY = repository(Path(__file__).resolve().parent) or repository(Path.cwd())
+ROOT = REPOSITORY or Path.cwd()
+
+
 def short(path: str | Path) -> str:
-    """From the root of the repository where it lies in it."""
-    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
+    """A path from the root of the repository where it lies in it, else as it is."""
+    return str(Path(path).relative_to(ROOT)) if REPOSITORY and Path(path).is_relative_to(ROOT) else str(path)
 
 
 @contextmanager

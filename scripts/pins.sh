@@ -12,5 +12,5 @@ compile() {
 }
 
 cd requirements
-compile base.in torch.in --output-file base.txt
-compile test.in --constraints base.txt --output-file test.txt
+compile base.in report.in explore.in torch.in --output-file base.txt
+compile faces.in test.in --constraints base.txt --output-file test.txt

@@ -43,7 +43,7 @@ class Stage:
         self.features = features.compute_features(self.table, self.base)
         attention.attach(self.base.unet)
         torch.manual_seed(0)
-        self.adapter = MultiImageAdapter.from_unet(self.base.unet, self.features.embeds.shape[-1], 2, "gated")
+        self.adapter = MultiImageAdapter.from_unet(self.base.unet, self.features.embeds.shape[-1], 2, merge="gated")
 
     def training(self, folder):
         people = identity_sets.group_by_person(self.table, 3, "train")

@@ -38,7 +38,7 @@ def write(results: Path, steps: int = 4) -> Path:
 def write_cell(results, table, models, judge, stored, sets, name, merge, n_refs, steps):
     """The rows of one gallery, which is made on the way."""
     adapter = exchange.start_adapter("models/mini/ip_adapter/ip-adapter_mini.safetensors", models.unet,
-                                     models.image_encoder, MAX_REFS, merge, "own", "given")  # fmt: skip
+                                     models.image_encoder, MAX_REFS, merge=merge)  # fmt: skip
     adapter.save(results / "adapters" / name / "adapter.safetensors")
     gallery = results / "samples" / name / f"n{n_refs}"
     for drawn, pictures in sampling.draw_sets(models, adapter, stored, sets, n_refs, LAMS, steps=steps):

@@ -14,7 +14,7 @@ import sys
 import zipfile
 import zlib
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -408,7 +408,8 @@ def drawn(n_refs=2, change=None, unet=None, embeds=None):
 
 
 def rename_layer(adapter):
-    adapter.widths = {name.replace("mid", "mud"): width for name, width in adapter.widths.items()}
+    layers = {name.replace("mid", "mud"): width for name, width in adapter.config.layers.items()}
+    adapter.config = replace(adapter.config, layers=layers)
     adapter.layers = torch.nn.ModuleDict({name.replace("mid", "mud"): one for name, one in adapter.layers.items()})
 
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ipa_lib.model.adapter import MultiImageAdapter, slot_cosines
+from ipa_lib.model.adapter_config import AdapterConfig
 from ipa_lib.model.attention import attached
 from ipa_lib.model.merge import MERGES
 from ipa_lib.model.projection import PROJECTIONS
@@ -32,8 +33,8 @@ def weights(adapter):
 @pytest.mark.parametrize("slots, stacked", [("own", 3), ("shared", 1)])
 def test_every_slot_starts_as_the_layer_of_the_same_name(unet, slots, stacked):
     adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 3, slots=slots)
-    assert list(adapter.widths) == [k[: -len(".processor")] for k in unet.attn_processors if "attn2" in k]
-    for name in adapter.widths:
+    assert list(adapter.config.layers) == [k[: -len(".processor")] for k in unet.attn_processors if "attn2" in k]
+    for name in adapter.config.layers:
         original, made = unet.get_submodule(name), adapter.layers[name.replace(".", "/")]
         for weight, start in [(made.to_k, original.to_k.weight), (made.to_v, original.to_v.weight)]:
             assert len(weight) == stacked and all(torch.equal(slot, start) for slot in weight)
@@ -49,7 +50,7 @@ def test_from_unet_copies_and_does_not_share(unet):
 def test_parameter_count_at_full_size(n_slots, slots, matrices):
     layers = {f"layer.{i}": width for i, width in enumerate(SD15)}
     with torch.device("meta"):
-        adapter = MultiImageAdapter(layers, 1024, 768, n_slots, slots=slots)
+        adapter = MultiImageAdapter(AdapterConfig(layers, 1024, 768, n_slots, slots=slots))
     assert sum(p.numel() for p in adapter.parameters()) == matrices * 19_169_280 + 3_150_336
 
 
@@ -141,7 +142,7 @@ def test_shared_slots_take_more_prompts_unless_the_weights_belong_to_slots(unet,
 def test_a_resampler_takes_hidden_states_and_says_so(unet):
     adapter = tiny.adapter(unet, 2, projection="resampler", tokens=None)
     hidden = torch.randn(1, 2, 9, tiny.EMBED)
-    assert adapter.tokens == 16 and next(iter(adapter(hidden).layers.values()))[0].shape[2] == 16
+    assert adapter.config.tokens == 16 and next(iter(adapter(hidden).layers.values()))[0].shape[2] == 16
     with pytest.raises(ValueError, match=r"embeds: expected \[B, N, patches, 16\], got \[1, 2, 16\]"):
         adapter(tiny.embeddings(1, 2))
     with pytest.raises(ValueError, match=r"nothing: the hidden states of no picture \[patches, E\] were expected"):
@@ -169,7 +170,7 @@ def test_the_unconditional_half_of_a_resampler_is_the_zero_picture(unet):
 @pytest.mark.parametrize("projection", PROJECTIONS)
 def test_gradients_reach_the_adapter_and_nothing_else(unet, merge, slots, projection):
     torch.manual_seed(0)
-    adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge, slots, projection=projection)
+    adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge=merge, slots=slots, projection=projection)
     embeds = torch.randn(2, 2, *[9] * (projection == "resampler"), tiny.EMBED)
     with attached(unet):
         tiny.run(unet, tiny.inputs(2), adapter(embeds)).square().mean().backward()
@@ -193,7 +194,7 @@ def test_an_empty_slot_gets_no_gradient(unet):
 
 def two_layers(n_slots, slots="own"):
     """An adapter with zeros for matrices, of two layers that differ in width."""
-    return MultiImageAdapter({"down.0": 2, "mid": 3}, 4, 2, n_slots, slots=slots, tokens=1)
+    return MultiImageAdapter(AdapterConfig({"down.0": 2, "mid": 3}, 4, 2, n_slots, slots=slots, tokens=1))
 
 
 def test_cosines_of_matrices_made_by_hand():
@@ -218,8 +219,8 @@ def test_cosines_of_matrices_made_by_hand():
 def test_cosines_are_of_whole_matrices_layer_by_layer(unet):
     adapter = tiny.adapter(unet, 3)
     measured = slot_cosines(adapter.bfloat16())
-    assert measured.shape == (len(adapter.widths), 2, 3, 3) and measured.dtype == torch.float32
-    for name, layer in zip(adapter.widths, measured, strict=True):
+    assert measured.shape == (len(adapter.config.layers), 2, 3, 3) and measured.dtype == torch.float32
+    for name, layer in zip(adapter.config.layers, measured, strict=True):
         made = adapter.layers[name.replace(".", "/")]
         for stack, cosines in zip((made.to_k, made.to_v), layer, strict=True):
             for p, q in [(0, 1), (1, 2), (2, 0), (1, 1)]:
@@ -243,8 +244,8 @@ def test_round_trip_is_lossless(unet, tmp_path, merge, slots):
     adapter.save(file, {"trained_on": "no one"})
     again = MultiImageAdapter.load(file)
     assert again.notes == {"trained_on": "no one"}
-    assert again.settings() == adapter.settings()
-    assert list(again.widths) == list(adapter.widths)
+    assert again.config == adapter.config
+    assert list(again.config.layers) == list(adapter.config.layers)
     assert weights(again).keys() == weights(adapter).keys()
     assert all(torch.equal(x, adapter.state_dict()[name]) for name, x in weights(again).items())
     args, embeds = tiny.inputs(2), tiny.embeddings(2, 3)
@@ -268,7 +269,7 @@ def test_the_file_holds_the_adapter_alone_and_says_what_it_is(unet, tmp_path):
     with safe_open(file, "pt") as opened:
         said = opened.metadata()
     assert (said["merge"], said["slots"], said["n_slots"], said["steps"]) == ("gated", "own", "3", "100")
-    assert json.loads(said["layers"]) == adapter.widths
+    assert json.loads(said["layers"]) == adapter.config.layers
     assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
 
 
@@ -277,7 +278,7 @@ def test_a_file_from_before_there_was_a_choice_is_read(unet, tmp_path):
     with safe_open(tmp_path / "new.safetensors", "pt") as opened:
         said = {name: x for name, x in opened.metadata().items() if name not in ("projection", "order")}
     save_file(load_file(tmp_path / "new.safetensors"), tmp_path / "old.safetensors", said)
-    assert MultiImageAdapter.load(tmp_path / "old.safetensors").settings()["order"] == "given"
+    assert MultiImageAdapter.load(tmp_path / "old.safetensors").config.order == "given"
 
 
 def test_an_adapter_is_the_same_bytes_in_every_process(unet, tmp_path):
@@ -327,7 +328,7 @@ def test_keys_that_do_not_fit_are_refused_by_name(unet, tmp_path, spoil, fault):
     adapter = tiny.adapter(unet, 2)
     tensors = weights(adapter)
     spoil(tensors)
-    save_file(tensors, file, adapter.settings())
+    save_file(tensors, file, adapter.config.metadata())
     with pytest.raises(ValueError, match=f"adapter.safetensors: {fault}"):
         MultiImageAdapter.load(file)
 
@@ -349,6 +350,6 @@ def test_settings_that_cannot_be_read_are_refused(unet, tmp_path):
     adapter, file = tiny.adapter(unet, 2), tmp_path / "adapter.safetensors"
     wrong = [("n_slots", "two"), ("tokens", "-4"), ("layers", "{"), ("layers", "[32]"), ("merge", "median")]
     for name, value in wrong:
-        save_file(weights(adapter), file, {**adapter.settings(), name: value})
+        save_file(weights(adapter), file, {**adapter.config.metadata(), name: value})
         with pytest.raises(ValueError, match=f"adapter.safetensors: .*{name}"):
             MultiImageAdapter.load(file)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.adapter_config import AdapterConfig
 from ipa_lib.model.attention import (
     ImageKV,
     ImageTextAttention,
@@ -264,7 +265,7 @@ def test_wrong_batch_and_foreign_layers_are_refused(attached_unet):
             "for k pictures of each sample image_kv.repeat_interleave(k)")
     with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
         tiny.run(attached_unet, tiny.inputs(4), kv)
-    foreign = MultiImageAdapter({"elsewhere.attn2": 32}, tiny.EMBED, tiny.TEXT, 1)(tiny.embeddings(4, 1))
+    foreign = MultiImageAdapter(AdapterConfig({"elsewhere.attn2": 32}, tiny.EMBED, tiny.TEXT, 1))(tiny.embeddings(4, 1))
     with pytest.raises(ValueError, match="nothing for layer down_blocks.0"):
         tiny.run(attached_unet, tiny.inputs(4), foreign)
 
@@ -358,8 +359,9 @@ def test_rows_of_a_batch_are_batches(attached_unet, merge):
 def test_what_does_not_fit_is_not_joined(unet):
     lined_up, apart = ([tiny.adapter(unet, n, merge)(tiny.embeddings(1, n)) for n in (1, 2)]
                        for merge in ("concat", "sum"))
-    line = "^concat: these ImageKV differ in layers, widths or number of prompts$"
-    for unlike in (lined_up, [lined_up[0], *lined_up], apart):
+    line = "^concat: these ImageKV differ in layers, widths, number of prompts or merge$"
+    of_one = [tiny.adapter(unet, 1, merge)(tiny.embeddings(1, 1)) for merge in ("mean", "sum")]
+    for unlike in (lined_up, [lined_up[0], *lined_up], apart, of_one):
         with pytest.raises(ValueError, match=line):
             concat(unlike)
 
@@ -406,7 +408,7 @@ def softmax_qk_v(q, keys, values):
 
 def tokens_of(adapter, embed):
     p = {name: x.numpy() for name, x in adapter.projection.state_dict().items()}
-    rows = (p["proj.weight"] @ embed + p["proj.bias"]).reshape(adapter.tokens, -1)
+    rows = (p["proj.weight"] @ embed + p["proj.bias"]).reshape(adapter.config.tokens, -1)
     normal = [(r - r.mean()) / math.sqrt(r.var() + 1e-5) for r in rows]
     return [n * p["norm.weight"] + p["norm.bias"] for n in normal]
 
@@ -429,7 +431,7 @@ def image_term(adapter, merge, q, heads, prompts, c, k, v):
         each = [softmax_qk_v(q, [x[heads] for x in k[p]], [x[heads] for x in v[p]]) for p in prompts]
         return sum(each) / (len(prompts) if merge == "average" else 1)
     g, u = [], []
-    for t in range(adapter.tokens):
+    for t in range(adapter.config.tokens):
         w = shares(adapter, merge, prompts, c, t)
         g.append(sum(s * k[p][t] for s, p in zip(w, prompts, strict=True))[heads])
         u.append(sum(s * v[p][t] for s, p in zip(w, prompts, strict=True))[heads])
@@ -440,7 +442,7 @@ def oracle(attn, adapter, x, text, embeds, mask, lam):
     """Z'' of one sample, straight from the paper: x [L, C], text [S, D], embeds [N, E] -> [L, C]."""
     w_q, w_k, w_v = (m.weight.numpy() for m in (attn.to_q, attn.to_k, attn.to_v))
     own = adapter.layers["attn2"]
-    slot = [p if adapter.slots == "own" else 0 for p in range(len(embeds))]
+    slot = [p if adapter.config.slots == "own" else 0 for p in range(len(embeds))]
     prompts = [p for p in range(len(embeds)) if mask[p]]
     c = {p: tokens_of(adapter, embeds[p]) for p in prompts}
     k = {p: [own.to_k[slot[p]].numpy() @ token for token in c[p]] for p in prompts}
@@ -453,7 +455,7 @@ def oracle(attn, adapter, x, text, embeds, mask, lam):
             heads = slice(h * d, (h + 1) * d)
             q = (w_q @ query)[heads]
             z_text = softmax_qk_v(q, [(w_k @ s)[heads] for s in text], [(w_v @ s)[heads] for s in text])
-            z.append(z_text + lam * image_term(adapter, adapter.merge, q, heads, prompts, c, k, v))
+            z.append(z_text + lam * image_term(adapter, adapter.config.merge, q, heads, prompts, c, k, v))
         rows.append(attn.to_out[0].weight.numpy() @ np.concatenate(z) + attn.to_out[0].bias.numpy())
     return np.stack(rows)
 
@@ -478,7 +480,7 @@ def test_equation_6_in_plain_loops(merge, slots, heads, d, length, text_dim, tok
     mask = torch.tensor([data.draw(masks), data.draw(masks)])
     torch.manual_seed(0)
     attn = Attention(heads * d, text_dim, heads, dim_head=d).double()
-    adapter = MultiImageAdapter({"attn2": heads * d}, 5, text_dim, n_slots, merge, slots, tokens)
+    adapter = MultiImageAdapter(AdapterConfig({"attn2": heads * d}, 5, text_dim, n_slots, merge, slots, tokens))
     tiny.shaken(adapter.double())
     x, text, embeds = (torch.randn(2, a, b).double() for a, b in [(length, heads * d), (3, text_dim), (n, 5)])
     attn.set_processor(ImageTextAttention("attn2", attn.processor))
@@ -494,7 +496,7 @@ def test_gradients_are_those_of_finite_differences(merge, slots):
     torch.manual_seed(0)
     attn = Attention(4, 3, 2, dim_head=2).double().requires_grad_(False)
     attn.set_processor(ImageTextAttention("attn2", attn.processor))
-    adapter = tiny.shaken(MultiImageAdapter({"attn2": 4}, 3, 3, 2, merge, slots, 2).double())
+    adapter = tiny.shaken(MultiImageAdapter(AdapterConfig({"attn2": 4}, 3, 3, 2, merge, slots, 2)).double())
     names, values = zip(*adapter.named_parameters(), strict=True)
     x, text, embeds = torch.randn(2, 2, 4).double(), torch.randn(2, 3, 3).double(), torch.randn(2, 2, 3).double()
     mask = torch.tensor([[True, True], [False, True]])

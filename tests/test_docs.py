@@ -1,7 +1,9 @@
 """The code of README.md and docs/ runs as it stands there, on folders in place of the hub's names."""
 
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,11 +24,15 @@ def blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
 
 
-def run(code, **others):
-    for old, new in others.pop("instead", {}).items():
+def replaced(code, instead):
+    for old, new in instead.items():
         assert old in code
         code = code.replace(old, str(new))
-    exec(compile(code, "<documentation>", "exec"), others)
+    return code
+
+
+def run(code, instead, **others):
+    exec(compile(replaced(code, instead), "<documentation>", "exec"), others)
     return others
 
 
@@ -58,7 +64,7 @@ def test_ten_lines_attach_an_adapter_and_use_three_photographs(here):
     lines = [line for line in code.splitlines() if line and not line.startswith(("from", "import"))]
     assert len(lines) <= 10
     names = run(code, instead=here)
-    assert names["picture"].size == (64, 64) and names["adapter"].n_slots == 3
+    assert names["picture"].size == (64, 64) and names["adapter"].config.n_slots == 3
     assert not any("ImageText" in type(p).__name__ for p in names["pipe"].unet.attn_processors.values())
 
 
@@ -67,7 +73,7 @@ def test_the_resampler_is_given_patches_and_a_zero_picture(here):
     names = run(first, instead=here)
     here = {old: new for old, new in here.items() if old in second}
     names = run(second, **names, instead=here)
-    assert len(names["image_kv"]) == 2 and names["adapter"].kind == "resampler"
+    assert len(names["image_kv"]) == 2 and names["adapter"].config.projection == "resampler"
 
 
 def test_maps_say_which_prompt_a_region_listened_to(here):
@@ -77,6 +83,32 @@ def test_maps_say_which_prompt_a_region_listened_to(here):
     heard = run(third, **names, instead=here)["heard"]
     assert heard.shape == (3, 8, 8) and torch.allclose(heard.sum(0), torch.ones(8, 8), atol=1e-5)
     assert heard.std((1, 2)).min() > 1e-6  # not flat
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The folder that the package is installed into, from a wheel of a copy of its sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("ipa_lib", "requirements"):
+        shutil.copytree(ROOT / name, folder / "sources" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "sources")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, folder / "sources"]
+    subprocess.run([*pip, *build], check=True)
+    made = next(folder.glob("*.whl"))
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", folder / "installed", made], check=True)
+    return folder / "installed"
+
+
+def test_a_wheel_runs_the_same_code_in_any_folder(here, wheel, tmp_path):
+    code = replaced("".join(blocks("docs/adapter.md")), here)
+    code += "import ipa_lib.files\nprint(ipa_lib.__file__, ipa_lib.files.ROOT, *heard.shape, sep='\\n')"
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(wheel / "ipa_lib/__init__.py"), str(tmp_path), "3", "8", "8"]
+    assert {"py.typed", "__init__.pyi"} <= {path.name for path in (wheel / "ipa_lib").iterdir()}
 
 
 def test_the_readme_attaches_an_adapter_of_its_own(tmp_path, base, base_folder):

@@ -71,8 +71,9 @@ def test_round_trip_is_lossless(unet, tmp_path, kind, suffix):
 @pytest.mark.parametrize("slots", ["own", "shared"])
 def test_a_warm_start_fills_every_slot(unet, tmp_path, slots):
     save_published(of_kind(unet, "linear", 1), tmp_path / "a.safetensors")
-    warm = from_published(tmp_path / "a.safetensors", unet, 4, "gated", slots, order="norm")
-    assert (warm.n_slots, warm.merge, warm.slots, warm.order) == (4, "gated", slots, "norm")
+    warm = from_published(tmp_path / "a.safetensors", unet, 4, merge="gated", slots=slots, order="norm")
+    config = warm.config
+    assert (config.n_slots, config.merge, config.slots, config.order) == (4, "gated", slots, "norm")
     for slot in range(4):
         assert_same(flat(to_published(warm, slot)), load_file(tmp_path / "a.safetensors"))
 

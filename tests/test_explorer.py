@@ -115,7 +115,7 @@ def test_a_stream_can_be_left_between_two_steps(session, who):
 def test_maps_say_which_prompt_was_listened_to(session, who):
     wish = Wish(CONCAT, who, who.caption, explorer.grid((0, 1, 2), 1.0, 1), steps=2)
     shares, _ = result(session.listen(wish))
-    assert len(shares) == 1 + len(session.adapter(CONCAT).widths)
+    assert len(shares) == 1 + len(session.adapter(CONCAT).layers)
     assert all(share.shape[0] == 3 for share in shares.values())
     np.testing.assert_allclose(shares[explorer.EVERYWHERE].sum(0), 1, atol=1e-5)
     assert np.ptp(shares[explorer.EVERYWHERE]) > 1e-3
@@ -174,7 +174,7 @@ def test_an_adapter_that_is_not_what_was_trained_is_refused(session, small_resul
     shutil.copytree(explorer.adapter_file(small_results, ADAPTER).parent, file.parent)
     provenance.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: files.sha256(file)})
     afresh = replace(session, results=tmp_path, memory={})
-    assert afresh.adapter(ADAPTER).n_slots == 4
+    assert afresh.adapter(ADAPTER).config.n_slots == 4
     provenance.write_provenance(file.parent, 0, "cpu", "", sha256={file.name: "another"})
     with pytest.raises(ValueError, match="adapter.safetensors: not the bytes that provenance.json names"):
         replace(afresh, memory={}).adapter(ADAPTER)

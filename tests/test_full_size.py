@@ -123,7 +123,7 @@ def write_costs(costs, models):
 def test_the_adapter_has_the_published_sizes(done):
     adapter = MultiImageAdapter.load(done / "adapters" / ADAPTER / "adapter.safetensors")
     assert sum(p.numel() for p in adapter.parameters()) == 2 * 19_169_280 + 3_150_336
-    assert len(adapter.widths) == 16 and adapter.tokens == 4
+    assert len(adapter.layers) == 16 and adapter.config.tokens == 4
     log = pd.read_json(done / "adapters" / ADAPTER / "log.jsonl", lines=True)
     assert len(log) == 2 and np.isfinite(log[["loss", "lr"]]).all(axis=None)
 

@@ -1,6 +1,7 @@
 """Data flows one way: a package imports only from packages to its left, and the paper's side knows no torch."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ipa_lib
 from ipa_lib.files import ROOT
 
 LIB = ROOT / "ipa_lib"
@@ -79,6 +81,23 @@ def test_the_papers_side_loads_no_torch():
     """In one fresh process, the modules one after another: the first that loads torch is named."""
     result = python(LOAD, *WITHOUT_TORCH)
     assert result.returncode == 0, f"{result.stderr.strip()} loads torch"
+
+
+def test_the_public_names_are_there_for_people_and_for_type_checkers():
+    stub = ast.parse((LIB / "__init__.pyi").read_text()).body
+    assert {(node.module, alias.asname) for node in stub for alias in node.names} == {
+        (module, name) for module, names in ipa_lib.PUBLIC.items() for name in names}
+    for module, names in ipa_lib.PUBLIC.items():
+        for name in names:
+            assert getattr(ipa_lib, name) is getattr(importlib.import_module(f"ipa_lib.{module}"), name)
+    with pytest.raises(AttributeError, match="module 'ipa_lib' has no attribute 'adapter'"):
+        ipa_lib.adapter  # noqa: B018
+
+
+def test_the_package_alone_is_light():
+    loaded = python("import sys, ipa_lib; assert 'attach' in dir(ipa_lib); print(*sys.modules)").stdout.split()
+    assert "ipa_lib" in loaded and not [name for name in loaded if name.startswith("ipa_lib.")]
+    assert not {"torch", "numpy", "diffusers"} & set(loaded)
 
 
 def test_config_is_light():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tiny import shaken
 
 from ipa_lib.model.adapter import MultiImageAdapter
+from ipa_lib.model.adapter_config import AdapterConfig
 from ipa_lib.model.attention import attend_images
 from ipa_lib.model.merge import MERGES, longest_first, share
 
@@ -25,7 +26,8 @@ def masks(draw, rows=2, most=4):
 
 def toy(merge, slots, n_slots, tokens=3, order="given"):
     torch.manual_seed(0)
-    return shaken(MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens, order=order).double())
+    config = AdapterConfig({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens, order=order)
+    return shaken(MultiImageAdapter(config).double())
 
 
 def embeddings(batch, n, seed=1):
@@ -48,7 +50,7 @@ def assert_close(a, b):
 def test_weights_sum_to_one_and_a_missing_prompt_has_none(mask, merge):
     adapter = toy(merge, "own", mask.shape[1])
     w = share(adapter.score(adapter.projection(embeddings(*mask.shape))), mask)
-    assert w.shape == (*mask.shape, adapter.tokens)
+    assert w.shape == (*mask.shape, adapter.config.tokens)
     assert_close(w.sum(1), torch.ones_like(w[:, 0]))
     assert (w[~mask] == 0).all() and (w[mask] > 0).all()
 
@@ -57,11 +59,11 @@ def test_weights_sum_to_one_and_a_missing_prompt_has_none(mask, merge):
 @pytest.mark.parametrize("slots", ["own", "shared"])
 def test_learned_weights_start_as_mean(merge, slots):
     torch.manual_seed(0)
-    fresh = MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, 3, merge, slots).double()
+    fresh = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 3, merge, slots)).double()
     with torch.no_grad():
         fresh.layers["layer"].to_k.normal_()
         fresh.layers["layer"].to_v.normal_()
-    mean = MultiImageAdapter({"layer": WIDTH}, EMBED, TEXT, 3, "mean", slots).double()
+    mean = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 3, "mean", slots)).double()
     mean.load_state_dict({k: v for k, v in fresh.state_dict().items() if not k.startswith("score")})
     mask = torch.tensor([[True, True, False], [True, True, True]])
     assert torch.equal(image_term(fresh, embeddings(2, 3), mask), image_term(mean, embeddings(2, 3), mask))

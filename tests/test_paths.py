@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,24 @@ def test_places_are_in_the_repository():
     assert (files.ROOT / "ipa_lib" / "files.py").is_file()
     assert paths.data_dir("smoke") == files.ROOT / "data" / "smoke"
     assert paths.results_dir("smoke") == files.ROOT / "results" / "smoke"
+
+
+def test_the_root_is_the_repository_around_a_folder(tmp_path):
+    checkout = tmp_path / "checkout"
+    for part in files.PARTS:
+        (checkout / part).mkdir(parents=True)
+    assert files.repository(checkout / "notebooks") == files.repository(checkout) == checkout
+    assert files.repository(tmp_path) is None and files.repository(Path(files.__file__).parent) == files.ROOT
+    (checkout / "configs").rmdir()
+    assert files.repository(checkout / "notebooks") is None
+
+
+def test_paths_are_whole_outside_a_repository(monkeypatch):
+    """An installed package serves any folder, so what it writes may not depend on the one that it was called from."""
+    inside = files.ROOT / "data" / "mini"
+    assert files.short(inside) == "data/mini" and files.short("/elsewhere/mini") == "/elsewhere/mini"
+    monkeypatch.setattr(files, "REPOSITORY", None)
+    assert files.short(inside) == str(inside)
 
 
 def test_atomic_replaces_only_at_the_end(tmp_path):

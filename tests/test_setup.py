@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from ipa_lib.files import ROOT
+from ipa_lib.workflow import code
 from ipa_lib.workflow.paths import PUBLISHED
 
 pytestmark = pytest.mark.thorough
@@ -26,14 +28,15 @@ PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake",
          "huggingface_hub": "huggingface-hub"}  # fmt: skip
 NOT_PYTHON = {"python", "make", "pip", "tectonic"}
+EXTRAS = ("report.in", "explore.in", "faces.in", "test.in")
 
 
 def pins(name: str) -> dict[str, str]:
     return dict(PIN.findall((ROOT / "requirements" / name).read_text()))
 
 
-def asked(name: str) -> set[str]:
-    lines = (ROOT / "requirements" / name).read_text().splitlines()
+def asked(*names: str) -> set[str]:
+    lines = [line for name in names for line in (ROOT / "requirements" / name).read_text().splitlines()]
     return {Requirement(line).name for line in lines if line and not line.startswith("#")}
 
 
@@ -41,8 +44,8 @@ def asked(name: str) -> set[str]:
 
 
 def test_everything_asked_for_is_pinned_once():
-    assert asked("base.in") <= pins("base.txt").keys() | {"torch"}
-    assert asked("test.in") <= pins("test.txt").keys()
+    assert asked("base.in", "report.in", "explore.in") <= pins("base.txt").keys() | {"torch"}
+    assert asked("faces.in", "test.in") <= pins("test.txt").keys()
     assert pins("torch.txt").keys() == {"torch"}
     both = pins("base.txt").keys() & pins("test.txt").keys()
     assert {name: pins("base.txt")[name] for name in both} == {name: pins("test.txt")[name] for name in both}
@@ -70,8 +73,12 @@ def test_conda_has_the_same_versions():
     conda = {CONDA.get(name, name): version for name, version in conda.items() if name not in NOT_PYTHON}
     pinned = pins("base.txt") | pins("test.txt") | pins("torch.txt")
     conda |= dict(line.split("==") for line in by_pip)
-    assert conda == {name: pinned[name] for name in asked("base.in") | asked("test.in")}
+    assert conda == {name: pinned[name] for name in asked("base.in", *EXTRAS)}
     assert editable == "--editable ."
+
+
+DISTRIBUTIONS = packages_distributions()
+LIBRARY = ("*.py", "data/*.py", "model/*.py", "diffusion/*.py", "evaluation/*.py")
 
 
 def imports(path: Path) -> set[str]:
@@ -81,13 +88,21 @@ def imports(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def test_every_import_of_the_package_is_asked_for():
-    distributions = packages_distributions()
-    found = set().union(*(imports(path) for path in (ROOT / "ipa_lib").rglob("*.py")))
-    names = {re.sub("[._]", "-", distributions[name][0].lower()) for name in found if name in distributions}
-    brought = {"nbclient", "jupyter-client"}  # by papermill, whose errors it raises and whose kernels it starts
-    optional = {"datasets", "onnxruntime", "torch-fidelity"}  # for real pictures; the tests have them
-    assert names - {"ipa-lib"} - brought - optional <= asked("base.in") and optional <= asked("test.in")
+def distributions(paths: Iterable[Path]) -> set[str]:
+    """What is to be installed for the imports of some modules."""
+    names = set().union(*map(imports, paths)) & DISTRIBUTIONS.keys() - {"ipa_lib"}
+    return {re.sub("[._]", "-", DISTRIBUTIONS[name][0].lower()) for name in names}
+
+
+def test_every_import_is_asked_for():
+    """The library's by base.in, what it can do without by faces.in, and of the rest by the extra that it belongs to."""
+    library = distributions(path for pattern in LIBRARY for path in (ROOT / "ipa_lib").glob(pattern))
+    assert asked("base.in") <= library <= asked("base.in", "faces.in")
+    everything = distributions((ROOT / "ipa_lib").rglob("*.py"))
+    assert everything <= asked("base.in", "faces.in", "report.in", "explore.in")
+    explorer = distributions(code.sources("explore", shows=True)[1:])
+    brought = {"tokenizers", "nbclient", "jupyter-client"}  # by transformers, papermill
+    assert explorer - brought <= asked("base.in", "faces.in", "explore.in")
 
 
 # --- the scripts ---

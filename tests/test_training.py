@@ -29,7 +29,7 @@ def sets(stored):
 
 def new_adapter(base, merge="mean"):
     torch.manual_seed(0)
-    return MultiImageAdapter.from_unet(base.unet, base.image_encoder.config.projection_dim, 3, merge)
+    return MultiImageAdapter.from_unet(base.unet, base.image_encoder.config.projection_dim, 3, merge=merge)
 
 
 def test_noise_is_that_of_equation_1(base):

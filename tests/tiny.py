@@ -43,7 +43,8 @@ def embeddings(batch, n, seed=2):
 def adapter(of, n_slots, merge="mean", slots="own", seed=3, **others):
     """An adapter as if trained: no two slots alike, no parameter left at its start."""
     torch.manual_seed(seed)
-    return shaken(MultiImageAdapter.from_unet(of, EMBED, n_slots, merge, slots, **{"tokens": TOKENS} | others), seed)
+    choices = {"merge": merge, "slots": slots, "tokens": TOKENS} | others
+    return shaken(MultiImageAdapter.from_unet(of, EMBED, n_slots, **choices), seed)
 
 
 def shaken(module, seed=3):

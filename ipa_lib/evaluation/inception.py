@@ -25,7 +25,7 @@ def _skip_what_needs_torchvision() -> None:
     if spec is None or importlib.util.find_spec("torchvision"):
         return
     package = types.ModuleType("torch_fidelity")
-    package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
+    package.__path__, package.__spec__ = list(spec.submodule_search_locations or ()), spec
     sys.modules["torch_fidelity"] = package
 
 

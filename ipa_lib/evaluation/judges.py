@@ -1,16 +1,18 @@
 """The judges: networks trained apart from the base model, on other people, that score pictures.
 
 An identity judge gives unit vectors; an attribute judge gives the features of FID and KID, the classes of IS and one
-logit for each attribute that a caption can mention. Photographs have judges of their own (`photo_judges`), with CLIP
-beside the attributes or in their place. S pictures, D, F, K, A, C the widths of what is said about each.
+logit for each attribute that a caption can mention. A file can name other networks, as for photographs
+(`photo_judges`): an identity network, one of features and classes, and CLIP beside the attributes or in their place.
+S pictures (B of a batch), D, F, K, A, C the widths of what is said about each.
 """
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +22,6 @@ from transformers import RegNetForImageClassification
 
 from ..data.captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
 
-if TYPE_CHECKING:
-    from .photo_judges import Clip
-
 KINDS = 2 * 2 * (len(HAIR) + 1)  # classes of IS: hair (5 attributes or none) × beard × glasses
 IDENTITY_WIDTH = 128
 POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
@@ -31,78 +30,40 @@ POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
 @dataclass(frozen=True)
 class Judged:
     """What the judges say about S pictures, in their order; None where there is no judge for it."""
-    identity: np.ndarray          # [S,D] unit vectors; the cosine of two is the similarity of the persons; NaN: no face
-    features: np.ndarray          # [S,F] pooled, for FID and KID
-    class_logits: np.ndarray | None      # [S,K] over the kinds, for IS
-    attribute_logits: np.ndarray | None  # [S,A] above 0: the picture shows what a caption would mention
-    clip: np.ndarray | None = None       # [S,C] unit vectors in one space with those of captions
-    faces: np.ndarray | None = None      # bool [S] was a face found? None: faces are not searched for
+    identity: np.ndarray  # [S,D] unit vectors; the cosine of two is the similarity of the persons; NaN: no face
+    features: np.ndarray  # [S,F] pooled, for FID and KID
+    class_logits: np.ndarray | None = None      # [S,K] over the kinds, for IS
+    attribute_logits: np.ndarray | None = None  # [S,A] above 0: the picture shows what a caption would mention
+    clip: np.ndarray | None = None              # [S,C] unit vectors in one space with those of captions
+    faces: np.ndarray | None = None             # bool [S] was a face found? None: faces are not searched for
+
+
+Columns = dict[str, Any]  # arrays of `Judged`, by name
 
 
 @dataclass(frozen=True)
 class Judges:
-    """The two networks that are trained on drawn faces; their names stand beside every number that they give."""
-    identity_net: RegNetForImageClassification
-    attribute_net: RegNetForImageClassification
-    identity_name: str = "mini identity judge"
-    attribute_name: str = "mini attribute judge"
-    text_name: str = "mini attribute judge"
-    clip_name: str = ""
-
-    @torch.no_grad()
-    def look(self, pictures: np.ndarray) -> Judged:
-        """Both judges on uint8 pictures [S,H,W,3]."""
-        parts = [self._look(x.to(self.identity_net.device)) for x in as_batches(pictures)]
-        return Judged(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
-
-    @torch.no_grad()
-    def identify(self, pictures: np.ndarray) -> np.ndarray:
-        """Identity embeddings [S,D] alone."""
-        parts = [F.normalize(self.identity_net(x.to(self.identity_net.device)).logits, dim=-1).cpu()
-                 for x in as_batches(pictures)]
-        return torch.cat(parts).numpy()
-
-    def read(self, captions: Sequence[str]) -> None:
-        """No judge of drawn faces reads captions: there is no CLIP-T."""
-
-    def _look(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        identity = F.normalize(self.identity_net(x).logits, dim=-1)                                 # [B,D]
-        features = self.attribute_net.regnet(x).pooler_output.flatten(1)                            # [B,F]
-        return identity, features, *told(self.attribute_net, features)
-
-
-def told(attribute_net: RegNetForImageClassification, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class logits [B,K] and attribute logits [B,A], as in `Judged`, of the judge's pooled features [B,F]."""
-    kinds, attributes = attribute_net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)
-    return kinds, attributes * torch.tensor(POLARITY, device=features.device)
-
-
-@dataclass(frozen=True)
-class PhotoJudges:
-    """Networks for photographs, see `photo_judges`. Text agreement is the attribute net's matter, else CLIP's."""
-    identity: Callable[[np.ndarray], np.ndarray]  # uint8 [S,H,W,3] → [S,D]
-    features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # → [S,F], [S,K]
-    clip: Clip | None
-    misses_faces: bool  # then what is judged says which pictures show a face
+    """Networks on uint8 pictures [S,H,W,3], made by `load_judges`; their names stand beside each number they give."""
+    identity: Callable[[np.ndarray], np.ndarray]  # → [S,D]
+    others: Sequence[Callable[[np.ndarray], Columns]]  # → columns of `Judged`; where two give one, the later's
     identity_name: str
     attribute_name: str  # of the network of the features
-    clip_name: str = ""
-    attribute_net: RegNetForImageClassification | None = None
     text_name: str = ""  # of the network that says whether a sample follows its caption
+    clip: Clip | None = None
+    misses_faces: bool = False  # then `Judged.faces` says which pictures show a face
+
+    @property
+    def clip_name(self) -> str:
+        """The name of CLIP, empty without it."""
+        return "" if self.clip is None else self.clip.name
 
     def look(self, pictures: np.ndarray) -> Judged:
         """All judges on uint8 pictures [S,H,W,3]."""
         identity = self.identify(pictures)
         clip = None if self.clip is None else self.clip.look(pictures)
         faces = np.isfinite(identity).all(1) if self.misses_faces else None
-        return Judged(identity, *self.features(pictures), self._attributes(pictures), clip, faces)
-
-    @torch.no_grad()
-    def _attributes(self, pictures: np.ndarray) -> np.ndarray | None:
-        if (net := self.attribute_net) is None:
-            return None
-        parts = [told(net, net.regnet(x.to(net.device)).pooler_output.flatten(1))[1] for x in as_batches(pictures)]
-        return torch.cat(parts).cpu().numpy()
+        columns = {name: values for network in self.others for name, values in network(pictures).items()}
+        return Judged(identity, clip=clip, faces=faces, **columns)
 
     def identify(self, pictures: np.ndarray) -> np.ndarray:
         """Identity embeddings [S,D] alone, NaN without a face. ValueError where the judge gives something else."""
@@ -116,7 +77,34 @@ class PhotoJudges:
         return None if self.clip is None else self.clip.read(captions)
 
 
-def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges | PhotoJudges:
+@torch.no_grad()
+def identities(net: RegNetForImageClassification, pictures: np.ndarray) -> np.ndarray:
+    """Unit vectors [S,D] of uint8 pictures [S,H,W,3], by a network of 02_train_base."""
+    parts = [F.normalize(net(x.to(net.device)).logits, dim=-1) for x in as_batches(pictures)]  # [B,D]
+    return torch.cat(parts).cpu().numpy()
+
+
+@torch.no_grad()
+def attributes(net: RegNetForImageClassification, pictures: np.ndarray) -> Columns:
+    """Features [S,F], class logits [S,K] and attribute logits [S,A] of `Judged`, by a network of 02_train_base."""
+    parts = [_attributes(net, x.to(net.device)) for x in as_batches(pictures)]
+    names = ("features", "class_logits", "attribute_logits")
+    return {name: torch.cat(column).cpu().numpy() for name, *column in zip(names, *parts, strict=True)}
+
+
+def _attributes(net: RegNetForImageClassification, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    features = net.regnet(x).pooler_output.flatten(1)                                               # [B,F]
+    kinds, mentions = net.classifier(features).split([KINDS, len(CAPTIONED)], dim=-1)               # [B,K], [B,A]
+    return features, kinds, mentions * torch.tensor(POLARITY, device=features.device)
+
+
+def features(look: Callable, pictures: np.ndarray) -> Columns:
+    """Features and class logits of `Judged`, by what `photo_judges.load_features` gives."""
+    pooled, logits = look(pictures)
+    return {"features": pooled, "class_logits": logits}
+
+
+def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges:
     """The judges that `spec` names, in float32: a folder with trained ones, or a .yaml or .json file with others.
 
     A folder holds `identity_judge` and `attribute_judge`; what a file says is in `photo_judges.read_spec`.
@@ -124,8 +112,10 @@ def load_judges(spec: str | Path, device: torch.device | str = "cpu") -> Judges 
     ModuleNotFoundError for a package that a network needs.
     """
     if Path(spec).suffix in (".yaml", ".yml", ".json"):
-        return _load_photo_judges(Path(spec), device)
-    return Judges(*(_load_net(Path(spec) / part, device) for part in ("identity_judge", "attribute_judge")))
+        return _load_file(Path(spec), device)
+    identity, attribute = (_load_net(Path(spec) / part, device) for part in ("identity_judge", "attribute_judge"))
+    return Judges(partial(identities, identity), [partial(attributes, attribute)], "mini identity judge",
+                  "mini attribute judge", "mini attribute judge")
 
 
 def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassification:
@@ -135,20 +125,22 @@ def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassif
     return net.eval().to(device)
 
 
-def _load_photo_judges(path: Path, device: torch.device | str) -> PhotoJudges:
+def _load_file(path: Path, device: torch.device | str) -> Judges:
+    """Text agreement is the attribute judge's matter where the file names one, else CLIP's."""
     from . import photo_judges  # CLIP, torchmetrics: 2 s that drawn faces don't need
 
     spec, folder = photo_judges.read_spec(path), path.parent
     try:
         identity, identity_name, misses_faces = photo_judges.load_identity(spec, folder)
-        features, features_name = photo_judges.load_features(spec, folder, device)
+        look, features_name = photo_judges.load_features(spec, folder, device)
         clip = photo_judges.load_clip(spec["text"], folder, device) if "text" in spec else None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    attributes, clip_name = spec.get("attributes"), "" if clip is None else clip.name
-    net = _load_net(folder / attributes, device) if attributes else None
-    return PhotoJudges(identity, features, clip, misses_faces, identity_name, features_name, clip_name, net,
-                       Path(attributes).name.replace("_", " ") if attributes else clip_name)
+    others, text_name = [partial(features, look)], "" if clip is None else clip.name
+    if net := spec.get("attributes"):
+        others.insert(0, partial(attributes, _load_net(folder / net, device)))
+        text_name = Path(net).name.replace("_", " ")
+    return Judges(identity, others, identity_name, features_name, text_name, clip, misses_faces)
 
 
 def as_batches(pictures: np.ndarray, size: int = 256) -> Iterator[torch.Tensor]:

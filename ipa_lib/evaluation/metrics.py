@@ -36,7 +36,7 @@ def fid(real, fake) -> float:
 
     real, fake = _pair(real, fake)
     origin = real.mean(0)  # the distance ignores a common shift; torchmetrics' raw moments do not
-    metric = FrechetInceptionDistance(feature=_given_features(real.shape[1]))
+    metric = FrechetInceptionDistance(feature=_GivenFeatures(real.shape[1]))
     metric.update(torch.from_numpy(real - origin), real=True)
     metric.update(torch.from_numpy(fake - origin), real=False)
     return max(float(metric.compute()), 0.0)  # rounding can leave −1e-12
@@ -220,7 +220,7 @@ def _moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x, w = x[w > 0], w[w > 0]
     mu = w @ x / w.sum()
     rows = np.sqrt(w / (w.sum() - 1))[:, None] * (x - mu)  # [m, F], Σ = rowsᵀ rows
-    return mu, np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+    return mu, np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
 # Equation (7) from factors: Tr (Σ_p Σ_q)^½ is the sum of the singular values of R_p R_qᵀ.
@@ -258,8 +258,8 @@ def _share(right: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_defined(shares: Sequence[np.ndarray]) -> np.ndarray:
-    shares = np.stack(shares)  # [2, S], of which at least one a sample is defined
-    return np.nansum(shares, 0) / np.isfinite(shares).sum(0)
+    stacked = np.stack(shares)  # [2, S], of which at least one a sample is defined
+    return np.nansum(stacked, 0) / np.isfinite(stacked).sum(0)
 
 
 # ---------------------------------------------------------------- boundaries: any array => checked float64
@@ -310,7 +310,7 @@ def _persons(person, rows: np.ndarray, name: str) -> np.ndarray:
     return person
 
 
-def _with_sets(sample_embeds, sets: Sequence, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _with_sets(sample_embeds, sets: Sequence | np.ndarray, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     samples = _matrix(sample_embeds, "sample_embeds", at_least=1)
     if len(sets) != len(samples):
         raise ValueError(f"{name}: expected one matrix for each of {len(samples)} samples, got {len(sets)}")
@@ -326,11 +326,12 @@ def _paired_weights(real, fake, real_person, fake_person, resamples: int, seed: 
     return people_weights(real_person, resamples, seed if shared else [seed, 1]), fake_weights
 
 
-def _given_features(width: int) -> torch.nn.Module:
+class _GivenFeatures(torch.nn.Identity):
     """Features that are computed already pass through in torchmetrics' place for a network."""
-    module = torch.nn.Identity()
-    module.num_features = width
-    return module
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.num_features = width
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The networks that judge photographs: a file that names them in, and three judges out.
+"""The networks that judge photographs: a file that names them in, and parts of `judges.Judges` out.
 
     identity: MobileFaceNet.onnx      # or a callable, module:function or file.py:function
     features: inception               # or a callable
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ BATCH = 64
 
 
 # ---------------------------------------------------------------- the file that names the judges
-def read_spec(path: str | Path) -> dict[str, object]:
+def read_spec(path: str | Path) -> dict[str, Any]:
     """The keys of a YAML or JSON file, of which `identity` and `features` are there and none is unknown.
 
     identity, features, text, attributes: see above. points: "celeba" (the default) or five [x, y] of the face as shares
@@ -95,6 +96,8 @@ def load_callable(name: str, folder: Path) -> Callable:
 
 def _import_file(file: Path):
     spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file}: not a module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -244,8 +247,9 @@ class Clip:
         return F.normalize(read, dim=-1).cpu().numpy()[[different.index(caption) for caption in captions]]
 
     def _read(self, captions: list[str]) -> torch.Tensor:
+        config: Any = self.model.config.text_config
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt",
-                                max_length=self.model.config.text_config.max_position_embeddings)
+                                max_length=config.max_position_embeddings)
         return self.model.get_text_features(**tokens.to(self.model.device)).pooler_output
 
 
@@ -264,12 +268,13 @@ def load_clip(name: str, folder: Path, device: torch.device | str = "cpu") -> Cl
     """
     place = clip_folder(name, folder)
     try:
-        model, found = CLIPModel.from_pretrained(place, dtype=torch.float32, use_safetensors=True,
-                                                 local_files_only=True, output_loading_info=True)
-        tokenizer, processor = (part.from_pretrained(place, local_files_only=True)
-                                for part in (CLIPTokenizer, CLIPImageProcessorPil))
+        loaded: Any = CLIPModel.from_pretrained(place, dtype=torch.float32, use_safetensors=True,
+                                                local_files_only=True, output_loading_info=True)
+        tokenizer = CLIPTokenizer.from_pretrained(place, local_files_only=True)
+        processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ValueError(f"{place}: not a whole CLIP model ({first_line(error)})") from None
-    if found["missing_keys"]:
-        raise ValueError(f"{place}: not a whole CLIP model ({min(found['missing_keys'])} is missing)")
+    model, loading = loaded
+    if loading["missing_keys"]:
+        raise ValueError(f"{place}: not a whole CLIP model ({min(loading['missing_keys'])} is missing)")
     return Clip(model.eval().requires_grad_(False).to(device), tokenizer, processor, Path(name).name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from ..data.celeba import load_pictures
 from ..diffusion.galleries import read_index, read_pictures
 from ..files import atomic
 from . import intervals, metrics
-from .judges import Judged, Judges, PhotoJudges, mentioned
+from .judges import Judged, Judges, mentioned
 
 ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "n_max", "random_n", "seed")
 KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
@@ -57,7 +58,7 @@ class Reference:
     text_judge: str = "mini attribute judge"  # attributes or CLIP
 
 
-def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int) -> Reference:
+def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int) -> Reference:
     """The reference of samples: held-out pictures of their people, targets left out, seen by the same judges.
 
     sets: columns person, sample, target (file) and held_out (list of files), a row a sample; pictures: the table of
@@ -81,11 +82,12 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | 
         judges.read(captions(target)), judges.clip_name, judges.text_name)
 
 
-def _looked_at(judges: Judges | PhotoJudges, paths: Sequence[str], size: int) -> Judged:
+def _looked_at(judges: Judges, paths: Sequence[str], size: int) -> Judged:
     """What the judges say of files, of which few are in memory at a time."""
     parts = [judges.look(load_pictures(paths[i:i + BATCH], size)) for i in range(0, len(paths), BATCH)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
-    return Judged(**{name: None if found[0] is None else np.concatenate(found) for name, found in columns.items()})
+    whole: dict[str, Any] = {name: None if x[0] is None else np.concatenate(x) for name, x in columns.items()}
+    return Judged(**whole)
 
 
 def with_face(embeds: np.ndarray) -> np.ndarray:
@@ -93,7 +95,7 @@ def with_face(embeds: np.ndarray) -> np.ndarray:
     return embeds[np.isfinite(embeds).all(1)]
 
 
-def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges | PhotoJudges, size: int,
+def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, size: int,
                   settings: Mapping) -> list | None:
     """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`.
 
@@ -180,7 +182,7 @@ def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | N
     top1 = metrics.retrieval_top1(embeds[seen], people[seen], *metrics.gallery(known))
     similarity = metrics.identity_similarity(embeds[seen], [known[person] for person in people[seen].tolist()])
     scores = pd.DataFrame({"identity": similarity, "top1": top1.astype(int), "copying": np.nan}, index=seen)
-    shown = {} if prompts is None else {row: with_face(np.asarray(prompts[row])) for row in seen}
+    shown = {} if prompts is None else {row: with_face(np.asarray(prompts[row])) for row in seen.tolist()}
     copied = [row for row, rows in shown.items() if len(rows)]
     if copied:
         scores.loc[copied, "copying"] = metrics.nearest_prompt(embeds[copied], [shown[row] for row in copied])
@@ -188,7 +190,7 @@ def _identity_scores(judged: Judged, reference: Reference, prompts: Sequence | N
 
 
 def _clip_scores(judged: Judged, reference: Reference) -> dict[str, np.ndarray | float]:
-    if judged.clip is None:
+    if judged.clip is None or reference.clip_held_out is None:
         return dict.fromkeys(BY_CLIP, np.nan)
     held_out = [reference.clip_held_out[person] for person in reference.person.tolist()]  # S matrices [H, C]
     return {"clip_i": metrics.identity_similarity(judged.clip, held_out),
@@ -222,7 +224,7 @@ def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> t
     return np.asarray(reference.real_features)[real], np.asarray(judged.features)[rows]
 
 
-def order_change(judges: Judges | PhotoJudges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
+def order_change(judges: Judges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
     """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
 
     Two galleries, alike but for the order of the prompts. Pairs of which one shows no face are left out. ValueError
@@ -234,7 +236,7 @@ def order_change(judges: Judges | PhotoJudges, in_order: Path, reversed_: Path, 
     return float(1 - np.nanmean((a * b).sum(-1)))
 
 
-def _identities(judges: Judges | PhotoJudges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
+def _identities(judges: Judges, folder: Path, lam: float) -> tuple[np.ndarray, list]:
     """Identity embeddings of unit length [S,D] of a gallery at one λ, and the (person, sample, target) of each."""
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], lam)]

@@ -35,7 +35,7 @@ from ..diffusion import features, sampling
 from ..diffusion.backbone import Backbone, decode_latents, embed_pictures, encode_captions, load_base, no_picture
 from ..drawn import faces
 from ..evaluation import metrics
-from ..evaluation.judges import Judges, PhotoJudges, load_judges
+from ..evaluation.judges import Judges, load_judges
 from ..files import ROOT
 from ..model import attention_maps
 from ..model.adapter import MultiImageAdapter
@@ -128,7 +128,7 @@ class Session:
 
     results: Path
     models: Backbone
-    judges: Judges | PhotoJudges
+    judges: Judges
     table: pd.DataFrame
     sets: pd.DataFrame
     adapters: tuple[str, ...]

@@ -115,7 +115,7 @@ class Page:
     def _choices(self, adapter: str) -> None:
         names = self.session.adapters
         adapter = adapter if adapter in names else names[0]
-        self.n_max = self.session.adapter(adapter).n_slots  # N_max, of the last adapter that could be loaded
+        self.n_max = self.session.adapter(adapter).config.n_slots  # N_max, of the last adapter that could be loaded
         wide = NARROW | {"layout": {"width": "260px"}}
         self.adapter = ipywidgets.Dropdown(options=names, value=adapter, description="adapter", **wide)
         self.caption = ipywidgets.Text(description="caption", continuous_update=False, layout={"width": "98%"})
@@ -172,7 +172,7 @@ class Page:
     def _other_adapter(self, _) -> None:
         """Of the prompts those stay that it has slots for; what can't be loaded is said by what draws with it."""
         with suppress(*explorer.EXPECTED):
-            self.n_max = self.session.adapter(self.adapter.value).n_slots
+            self.n_max = self.session.adapter(self.adapter.value).config.n_slots
             self.prompts.set(self.prompts.chosen[: self.n_max])
 
     def _reworded(self, _) -> None:
@@ -351,7 +351,7 @@ class Attention:
     def others(self) -> str:
         """Adapters that are better looked at here."""
         session = self.page.session
-        names = [name for name in session.adapters if session.adapter(name).merge in BY_PLACE]
+        names = [name for name in session.adapters if session.adapter(name).config.merge in BY_PLACE]
         return f"Choose {' or '.join(names[:2])} above to see them told apart." if names else ""
 
     def _first(self) -> None:

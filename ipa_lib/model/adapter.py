@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
+from typing import Unpack, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -26,25 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..choices import SLOTS
 from ..files import atomic
+from .adapter_config import AdapterConfig, Options
 from .attention import ImageKV, cross_attention_layers
 from .merge import MERGES, ORDERS, share, take
 from .projection import PROJECTIONS
-
-# The constructor's arguments, and how each is read back from a file's metadata, where all values are strings.
-SETTINGS = {
-    "layers": json.loads,
-    "embed_dim": int,
-    "text_dim": int,
-    "n_slots": int,
-    "merge": str,
-    "slots": str,
-    "tokens": int,
-    "projection": str,
-    "order": str,
-}
-EARLIER = {"projection": "linear", "order": "given"}  # what files were before there was a choice
 
 
 class ImagePrompts(nn.Module):
@@ -71,82 +57,57 @@ def project(tokens: Tensor, weight: Tensor) -> Tensor:
 class MultiImageAdapter(nn.Module):
     """N image embeddings of one person -> the `ImageKV` that the processors of `attention` take.
 
-    `layers`: name -> inner width of each cross-attention layer.  `merge`: a key of `merge.MERGES`.
-    `slots`: "own" has 2N matrices a layer, "shared" two.  `tokens`: T; None: as many as the published projection has.
-    `projection`: a key of `PROJECTIONS`.  `order`: a key of `merge.ORDERS`, which prompt goes to which slot.
-    `notes`: a loaded file's remarks.  ValueError that names the argument for values that are none of these.
+    `notes`: a loaded file's remarks.
     """
 
-    def __init__(
-        self,
-        layers: dict[str, int],
-        embed_dim: int,
-        text_dim: int,
-        n_slots: int,
-        merge: str = "mean",
-        slots: str = "own",
-        tokens: int | None = None,
-        projection: str = "linear",
-        order: str = "given",
-    ):
+    def __init__(self, config: AdapterConfig):
         super().__init__()
-        refuse_choices(merge=(merge, MERGES), slots=(slots, SLOTS), projection=(projection, PROJECTIONS),
-                       order=(order, ORDERS))
-        tokens = PROJECTIONS[projection].tokens if tokens is None else tokens
-        refuse_sizes(layers, embed_dim=embed_dim, text_dim=text_dim, n_slots=n_slots, tokens=tokens)
-        self.widths, self.embed_dim, self.text_dim = dict(layers), embed_dim, text_dim
-        self.n_slots, self.merge, self.slots, self.tokens = n_slots, merge, slots, tokens
-        self.order, self.kind, self.notes = order, projection, {}
-        self.projection = PROJECTIONS[projection](embed_dim, text_dim, tokens)
-        self.score = MERGES[merge].score(n_slots, text_dim)
-        stacked = n_slots if slots == "own" else 1
+        self.config, self.notes = config, dict[str, str]()
+        self.projection = PROJECTIONS[config.projection](config.embed_dim, config.text_dim, config.tokens)
+        self.score = MERGES[config.merge].score(config.n_slots, config.text_dim)
+        stacked = config.n_slots if config.slots == "own" else 1
         self.layers = nn.ModuleDict(
-            {key(name): ImagePrompts(stacked, c, text_dim) for name, c in layers.items()}
+            {key(name): ImagePrompts(stacked, c, config.text_dim) for name, c in config.layers.items()}
         )
 
     @classmethod
-    def from_unet(
-        cls,
-        unet: UNet2DConditionModel,
-        embed_dim: int,
-        n_slots: int,
-        merge: str = "mean",
-        slots: str = "own",
-        tokens: int | None = None,
-        projection: str = "linear",
-        order: str = "given",
-    ) -> MultiImageAdapter:
+    def from_unet(cls, unet: UNet2DConditionModel, embed_dim: int, n_slots: int, **options: Unpack[Options],
+                  ) -> MultiImageAdapter:  # fmt: skip
         """A new adapter whose W'_k and W'_v are, in every slot, W_k and W_v of the layer of the same name.
 
-        Arguments and errors as of the class.
+        `options`: the other arguments of `AdapterConfig`, whose errors are raised.
         """
         originals = cross_attention_layers(unet)
         widths = {name: attn.to_k.out_features for name, attn in originals.items()}
-        text_dim = unet.config.cross_attention_dim
-        adapter = cls(widths, embed_dim, text_dim, n_slots, merge, slots, tokens, projection, order)
+        adapter = cls(AdapterConfig(widths, embed_dim, unet.config.cross_attention_dim, n_slots, **options))
         with torch.no_grad():
             for name, attn in originals.items():
-                adapter.layers[key(name)].to_k.copy_(attn.to_k.weight)
-                adapter.layers[key(name)].to_v.copy_(attn.to_v.weight)
+                adapter.layer(name).to_k.copy_(attn.to_k.weight)
+                adapter.layer(name).to_v.copy_(attn.to_v.weight)
         return adapter
+
+    def layer(self, name: str) -> ImagePrompts:
+        """The matrices of the cross-attention layer of this name."""
+        return cast(ImagePrompts, self.layers[key(name)])
 
     def forward(self, embeds: Tensor, mask: Tensor | None = None) -> ImageKV:
         """embeds [B, N, E] or [B, N, patches, E], mask [B, N] bool (False: a missing prompt) -> G and U of every layer.
 
-        Any n ≤ `n_slots` prompts; more where nothing belongs to a slot.
+        Any n ≤ `config.n_slots` prompts; more where nothing belongs to a slot.
         ValueError for too many, for a sample without any, and for other shapes.
         """
         mask = self.check_prompts(embeds, mask)
         if mask is not None:
             missing = ~mask.reshape(*mask.shape, *[1] * (embeds.ndim - 2))
             embeds = embeds.masked_fill(missing, 0)  # not even a NaN there may matter
-        merge, rows = MERGES[self.merge], ORDERS[self.order](embeds, mask)  # [B, N] the prompt of each slot
+        merge, order = MERGES[self.config.merge], ORDERS[self.config.order]
+        rows = order(embeds, mask)  # [B, N] the prompt of each slot
         back = None if rows is None else rows.argsort(1)  # [B, N] the slot of each prompt
         tokens = take(self.projection(embeds), rows)  # [B, N, T, D], slot by slot
         w = share(take(self.score(tokens), back), mask)  # [B, N, T], from here in the order given
         layers = {}
-        for name in self.widths:
-            k, v = (take(x, back) for x in self.layers[key(name)](tokens))  # [B, N, T, C]
+        for name in self.config.layers:
+            k, v = (take(x, back) for x in self.layer(name)(tokens))  # [B, N, T, C]
             layers[name] = merge.combine(k, w), merge.combine(v, w)  # G, U
         return ImageKV(layers, merge.weights(w), None if mask is None else merge.seen(w), w)
 
@@ -169,16 +130,17 @@ class MultiImageAdapter(nn.Module):
 
     def takes(self, n_refs: int) -> bool:
         """May there be so many prompts? Own matrices and learned weights are there for each of N slots and no more."""
-        return n_refs <= self.n_slots or (self.slots == "shared" and self.merge != "weighted")
+        config = self.config
+        return n_refs <= config.n_slots or (config.slots == "shared" and config.merge != "weighted")
 
     def check_prompts(self, embeds: Tensor, mask: Tensor | None) -> Tensor | None:
         """The mask, or None if every prompt is there; ValueError as `forward` says."""
         patches = self.projection.patches
-        if embeds.ndim != 3 + patches or embeds.shape[-1] != self.embed_dim or not all(embeds.shape[1:]):
-            expected = f"[B, N, {'patches, ' * patches}{self.embed_dim}]"
+        if embeds.ndim != 3 + patches or embeds.shape[-1] != self.config.embed_dim or not all(embeds.shape[1:]):
+            expected = f"[B, N, {'patches, ' * patches}{self.config.embed_dim}]"
             raise ValueError(f"embeds: expected {expected}, got {list(embeds.shape)}")
         if not self.takes(embeds.shape[1]):
-            raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.n_slots} slots")
+            raise ValueError(f"embeds: {embeds.shape[1]} prompts for an adapter of {self.config.n_slots} slots")
         if mask is None:
             return None
         if not isinstance(mask, Tensor) or mask.shape != embeds.shape[:2] or mask.dtype != torch.bool:
@@ -194,7 +156,7 @@ class MultiImageAdapter(nn.Module):
         `metadata` are remarks, such as what it was trained on; a loaded file's `notes` are kept.
         ValueError if `metadata` holds a name that the adapter writes itself.
         """
-        settings, metadata = self.settings(), metadata or {}
+        settings, metadata = self.config.metadata(), metadata or {}
         if clash := sorted(settings.keys() & metadata.keys()):
             raise ValueError(f"metadata: {', '.join(clash)} are written by the adapter itself")
         tensors = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
@@ -210,16 +172,11 @@ class MultiImageAdapter(nn.Module):
         """
         tensors, notes = read_safetensors(path)
         with naming(path), torch.device("meta"):  # shapes only: nothing is drawn at random and nothing is held twice
-            adapter = cls(**pop_settings(notes))
+            adapter = cls(AdapterConfig.pop(notes))
             refuse_difference(adapter.state_dict(), tensors)
         adapter.load_state_dict(tensors, assign=True)
         adapter.notes = notes
         return adapter
-
-    def settings(self) -> dict[str, str]:
-        """The constructor's arguments as strings."""
-        own = {"layers": json.dumps(self.widths), "projection": self.kind}
-        return {name: str(own.get(name, getattr(self, name))) for name in SETTINGS}
 
 
 # cos(W'_p, W'_q) of the matrices of Equation 6
@@ -227,10 +184,11 @@ class MultiImageAdapter(nn.Module):
 def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
     """How alike the slots have become: cosines of their matrices, flattened, float [layers, 2, N, N].
 
-    Layers in the order of `adapter.widths`; 0 is to_k, 1 is to_v.  All are 1 in a new adapter, whose slots start alike:
+    Layers in the order of `config.layers`; 0 is to_k, 1 is to_v.  All are 1 in a new adapter, whose slots start alike:
     what is below 1 was learned.  A matrix of zeros has cosine 0 with all.  Shared slots: [layers, 2, 1, 1], ones.
     """
-    stacks = [weight.float().flatten(1) for layer in adapter.layers.values() for weight in (layer.to_k, layer.to_v)]
+    layers = [adapter.layer(name) for name in adapter.config.layers]
+    stacks = [weight.float().flatten(1) for layer in layers for weight in (layer.to_k, layer.to_v)]
     units = [nn.functional.normalize(stack, dim=1) for stack in stacks]  # [N, C·D] each, C the layer's own
     return torch.stack([unit @ unit.mT for unit in units]).unflatten(0, (-1, 2))
 
@@ -238,7 +196,8 @@ def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
 def mean_slot_cosine(adapter: MultiImageAdapter) -> float:
     """The mean of `slot_cosines` over layers, keys, values and pairs of slots p < q; NaN for a single slot."""
     cosines = slot_cosines(adapter)
-    return cosines[..., *torch.triu_indices(*cosines.shape[-2:], 1)].mean().item()
+    n = cosines.shape[-1]
+    return cosines[..., *torch.triu_indices(n, n, 1)].mean().item()
 
 
 def key(layer: str) -> str:
@@ -253,22 +212,6 @@ def naming(path: object) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def refuse_choices(**choices: tuple[str, Collection[str]]) -> None:
-    """ValueError that names the argument whose value is not among those known."""
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise ValueError(f"{name}: one of {', '.join(known)}; got {value!r}")
-
-
-def refuse_sizes(layers: dict[str, int], **sizes: int) -> None:
-    """ValueError that names the size which is no whole number from 1."""
-    if not isinstance(layers, dict) or not layers:
-        raise ValueError(f"layers: a width for the name of each cross-attention layer; got {layers!r}")
-    for name, size in {**sizes, **layers}.items():
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"{name}: a whole number, at least 1; got {size!r}")
 
 
 def sort_metadata(path: str | os.PathLike) -> None:
@@ -293,23 +236,6 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-
-
-def pop_settings(notes: dict[str, str]) -> dict:
-    """Take the constructor's arguments out of a file's metadata."""
-    for name, only in EARLIER.items():
-        notes.setdefault(name, only)
-    if missing := sorted(SETTINGS.keys() - notes.keys()):
-        raise ValueError(f"not an adapter of this package, the metadata lack {', '.join(missing)}")
-    return {name: read_setting(name, notes.pop(name)) for name in SETTINGS}
-
-
-def read_setting(name: str, text: str) -> str | int | dict:
-    """One of `SETTINGS` from its text in a file; ValueError that names it."""
-    try:
-        return SETTINGS[name](text)
-    except ValueError:
-        raise ValueError(f"{name} cannot be read from {text!r}") from None
 
 
 def refuse_difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from numbers import Real
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ from diffusers.models.attention_processor import (
 )
 from torch import Tensor
 
+T = TypeVar("T")
 Lam = float | Tensor  # a number, or one value for each sample
 Lams = Lam | Mapping[str, Lam | list[Lam] | Mapping]  # or of each layer, or of parts and blocks of the U-Net
 TEXT_ONLY = AttnProcessor | AttnProcessor2_0 | SlicedAttnProcessor | XFormersAttnProcessor
@@ -84,23 +86,22 @@ class ImageKV:
 def concat(kvs: list[ImageKV]) -> ImageKV:
     """One batch of several, in their order.
 
-    ValueError unless they agree in layers, widths and, for merges that keep the prompts side by side, in N.
+    ValueError unless they agree in merge, layers, widths and, for merges that keep the prompts side by side, in N.
     """
     shapes = [{name: g.shape[1:] for name, (g, _) in kv.layers.items()} for kv in kvs]
-    if any(s != shapes[0] for s in shapes):
-        raise ValueError("concat: these ImageKV differ in layers, widths or number of prompts")
-    layers = {
-        name: tuple(torch.cat([kv.layers[name][i] for kv in kvs]) for i in (0, 1)) for name in shapes[0]
-    }
-    weights = None if kvs[0].weights is None else torch.cat([kv.weights for kv in kvs])
+    weights = [kv.weights for kv in kvs if kv.weights is not None]
+    if any(s != shapes[0] for s in shapes) or len(weights) not in (0, len(kvs)):
+        raise ValueError("concat: these ImageKV differ in layers, widths, number of prompts or merge")
+    layers = {name: (torch.cat([kv.layers[name][0] for kv in kvs]), torch.cat([kv.layers[name][1] for kv in kvs]))
+              for name in shapes[0]}  # fmt: skip
     seen = None if all(kv.seen is None for kv in kvs) else torch.cat([kv.all_seen() for kv in kvs])
-    return ImageKV(layers, weights, seen, joined_shares([kv.shares for kv in kvs]))
+    shares = [kv.shares for kv in kvs if kv.shares is not None]
+    return ImageKV(layers, torch.cat(weights) if weights else None, seen,
+                   joined_shares(shares) if len(shares) == len(kvs) else None)
 
 
-def joined_shares(shares: list[Tensor | None]) -> Tensor | None:
+def joined_shares(shares: list[Tensor]) -> Tensor:
     """[B, N, T] of each batch, with zeros for the prompts that a batch has fewer than another."""
-    if any(x is None for x in shares):
-        return None
     n = max(x.shape[1] for x in shares)
     return torch.cat([F.pad(x, (0, 0, 0, n - x.shape[1])) for x in shares])
 
@@ -119,7 +120,7 @@ def attend_images(q: Tensor, g: Tensor, u: Tensor, weights: Tensor | None, seen:
     if weights is None:
         return attend(q, g[:, 0], u[:, 0], seen)  # [B, H, L, d]
     q = q.unsqueeze(1).expand(-1, g.shape[1], -1, -1, -1)  # [B, P, H, L, d]
-    z = attend(*(x.flatten(1, 2) for x in (q, g, u)), seen).unflatten(1, q.shape[1:3])
+    z = attend(q.flatten(1, 2), g.flatten(1, 2), u.flatten(1, 2), seen).unflatten(1, q.shape[1:3])
     return torch.einsum("bp,bphld->bhld", weights.to(z.dtype), z)
 
 
@@ -195,6 +196,7 @@ class Untouched:
         lam: Lams = 1.0,
     ) -> Tensor:
         extra = {} if temb is None else {"temb": temb}
+        assert self.base is not None  # see __post_init__
         return self.base(attn, hidden_states, encoder_hidden_states, attention_mask, **extra)
 
 
@@ -209,9 +211,10 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[st
     if odd := sorted(lam.keys() ^ set(layers)) if lam.keys() & set(layers) else []:
         raise ValueError(f"lam: all layers by name or none; missing or unknown: {', '.join(odd)}")
     if lam.keys() == set(layers):
-        return dict(lam)
+        return cast(dict[str, Lam], dict(lam))
     parts = blocks(tuple(layers))
-    found = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group for name in names}
+    found: dict[str, Lam] = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group
+                             for name in names}  # fmt: skip
     for part, of_part in lam.items():
         known = look_up("lam", part, parts)
         for block, values in (of_part if isinstance(of_part, Mapping) else dict.fromkeys(known, of_part)).items():
@@ -234,7 +237,7 @@ def blocks(layers: tuple[str, ...]) -> dict[str, dict[str, list[list[str]]]]:
     return {part: {block: list(x.values()) for block, x in of_part.items()} for part, of_part in parts.items()}
 
 
-def look_up(where: str, name: str, known: dict) -> dict | list:
+def look_up(where: str, name: str, known: Mapping[str, T]) -> T:
     """`known[name]`; ValueError that lists what is known."""
     if name not in known:
         raise ValueError(f"{where}: no cross-attention in {name!r}; expected one of {', '.join(known)}")

@@ -80,7 +80,8 @@ def recorded(unet: UNet2DConditionModel) -> Iterator[list[Record]]:
     caller's, who may `average` and then `clear` it after every step.
     ValueError if nothing is attached, or if the U-Net is being recorded already.
     """
-    before, records = unet.attn_processors, []
+    before = unet.attn_processors
+    records: list[Record] = []
     if not any(isinstance(p, ImageTextAttention) for p in before.values()):
         raise ValueError("recorded: no adapter is attached to this U-Net, or it is being recorded already")
     unet.set_attn_processor({key: listening(p, records) for key, p in before.items()})
@@ -124,7 +125,7 @@ def by_prompt(record: Record) -> Tensor:
     ValueError for a record of an `ImageKV` without `shares`, or of one that fits none of these.
     """
     n_paths, queries, keys = record.probs.shape[2:]
-    if n_paths > 1:
+    if n_paths > 1 and record.weights is not None:
         return normal(record.weights).unsqueeze(-1).expand(-1, -1, queries)
     if record.shares is None:
         raise ValueError("by_prompt: the ImageKV of this record has no shares, as one from an adapter has")
@@ -154,8 +155,9 @@ def average(records: Sequence[Record], size: int | tuple[int, int] | None = None
     maps = [on_grid(by_prompt(r), ratio, r.layer) for r in records]
     if len(kinds := {tuple(m.shape[:2]) for m in maps}) > 1:
         raise ValueError(f"average: records of one batch and one N expected, got [B, N] of {sorted(kinds)}")
-    size = max((tuple(m.shape[2:]) for m in maps), key=math.prod) if size is None else size
-    return sum(F.interpolate(m, size, mode="bilinear", antialias=True) for m in maps) / len(maps)
+    grid = max((tuple(m.shape[2:]) for m in maps), key=math.prod) if size is None else size
+    resized = [F.interpolate(m, grid, mode="bilinear", antialias=True) for m in maps]
+    return sum(resized[1:], resized[0]) / len(maps)
 
 
 def on_grid(x: Tensor, ratio: float, layer: str) -> Tensor:

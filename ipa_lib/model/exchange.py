@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -23,7 +24,8 @@ from transformers import CLIPVisionModelWithProjection
 
 from ..files import atomic, sha256
 from ..hub import local_file
-from .adapter import MultiImageAdapter, key, naming, read_safetensors, refuse_difference
+from .adapter import MultiImageAdapter, naming, read_safetensors, refuse_difference
+from .adapter_config import Choices, Tokens
 from .projection import PROJECTIONS
 
 PARTS = ("image_proj", "ip_adapter")
@@ -35,12 +37,12 @@ def to_published(adapter: MultiImageAdapter, slot: int = 0) -> dict[str, dict[st
 
     Weights of the merge have no place in it: one adapter with one picture needs none.  IndexError without the slot.
     """
-    if not 0 <= slot < adapter.n_slots:
-        raise IndexError(f"slot: 0 to {adapter.n_slots - 1} expected, got {slot}")
-    row = slot if adapter.slots == "own" else 0
+    if not 0 <= slot < adapter.config.n_slots:
+        raise IndexError(f"slot: 0 to {adapter.config.n_slots - 1} expected, got {slot}")
+    row = slot if adapter.config.slots == "own" else 0
     matrices = {}
-    for i, name in enumerate(adapter.widths):
-        layer = adapter.layers[key(name)]
+    for i, name in enumerate(adapter.config.layers):
+        layer = adapter.layer(name)
         matrices[f"{2 * i + 1}.to_k_ip.weight"] = layer.to_k[row].detach()
         matrices[f"{2 * i + 1}.to_v_ip.weight"] = layer.to_v[row].detach()
     return {"image_proj": dict(adapter.projection.state_dict()), "ip_adapter": matrices}
@@ -54,8 +56,9 @@ def save_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
     ValueError for another suffix and for T ≠ 4 of a pooled embedding, which readers take for granted.
     """
     refuse_suffix(Path(path))
-    if not adapter.projection.patches and adapter.tokens != 4:
-        raise ValueError(f"{path}: a published {adapter.kind} projection has 4 tokens, this adapter {adapter.tokens}")
+    kind, tokens = adapter.config.projection, adapter.config.tokens
+    if not adapter.projection.patches and tokens != 4:
+        raise ValueError(f"{path}: a published {kind} projection has 4 tokens, this adapter {tokens}")
     parts = {part: {name: x.cpu().clone() for name, x in weights.items()}  # a view would take all slots along in a .bin
              for part, weights in to_published(adapter, slot).items()}
     with atomic(path) as temporary:
@@ -91,8 +94,9 @@ def read_bin(path: Path) -> dict[str, dict[str, Tensor]]:
     except Exception as error:  # whatever bytes the reader stumbles over: a page of HTML, a pointer, a cut file
         kind = type(error).__name__
         raise ValueError(f"{path}: not a file of tensors alone, or damaged ({kind}); download it again") from None
-    parts = {part: content.get(part, {}) if isinstance(content, dict) else None for part in PARTS}
-    if not all(isinstance(x, dict) and all(isinstance(y, Tensor) for y in x.values()) for x in parts.values()):
+    parts = {part: content.get(part, {}) for part in PARTS} if isinstance(content, dict) else {}
+    whole = [isinstance(x, dict) and all(isinstance(y, Tensor) for y in x.values()) for x in parts.values()]
+    if not whole or not all(whole):
         raise ValueError(f"{path}: expected {{'image_proj': {{name: tensor}}, 'ip_adapter': {{name: tensor}}}}")
     return parts
 
@@ -103,34 +107,35 @@ def refuse_suffix(path: Path) -> None:
         raise ValueError(f"{path}: a file ending in {' or '.join(SUFFIXES)} was expected")
 
 
-def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1, merge: str = "mean",
-                   slots: str = "own", order: str = "given") -> MultiImageAdapter:  # fmt: skip
+def from_published(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: int = 1, **choices: Unpack[Choices],
+                   ) -> MultiImageAdapter:  # fmt: skip
     """A new adapter for `unet`, each of whose slots is the published one: the warm start of N slots.
 
-    Errors of `read_published` and of the class; ValueError that names keys missing, surplus or misshapen.
+    `choices`: merge, slots and order as of `AdapterConfig`; the file tells the projection.
+    Errors of `read_published` and of `AdapterConfig`; ValueError that names keys missing, surplus or misshapen.
     """
     parts = read_published(path)
     with naming(path):
-        shape = projection_shape(parts["image_proj"])
-    adapter = MultiImageAdapter.from_unet(unet, n_slots=n_slots, merge=merge, slots=slots, order=order, **shape)
-    for slot in range(n_slots if slots == "own" else 1):
+        embed_dim, shape = projection_shape(parts["image_proj"])
+    adapter = MultiImageAdapter.from_unet(unet, embed_dim, n_slots, **choices, **shape)
+    for slot in range(n_slots if adapter.config.slots == "own" else 1):
         with naming(path):
             fill_slot(adapter, parts, slot)
     return adapter
 
 
 def start_adapter(start: str, unet: UNet2DConditionModel, image_encoder: CLIPVisionModelWithProjection, n_slots: int,
-                  merge: str, slots: str, order: str) -> MultiImageAdapter:
+                  **choices: Unpack[Choices]) -> MultiImageAdapter:
     """A new adapter for a base: with a projection of the kind `start`, a key of `PROJECTIONS`, or a published one.
 
-    `start` may also be the path of such a file, or its name on the hub. Errors as `from_published`, `local_file` and
-    the class.
+    `start` may also be the path of such a file, or its name on the hub. `choices` and errors as of `from_published`;
+    errors of `local_file`, too.
     """
     if start not in PROJECTIONS:
-        return from_published(local_file(start), unet, n_slots, merge, slots, order)
+        return from_published(local_file(start), unet, n_slots, **choices)
     config = image_encoder.config
     width = config.hidden_size if PROJECTIONS[start].patches else config.projection_dim
-    return MultiImageAdapter.from_unet(unet, width, n_slots, merge, slots, projection=start, order=order)
+    return MultiImageAdapter.from_unet(unet, width, n_slots, projection=start, **choices)
 
 
 def origin(start: str) -> str:
@@ -146,7 +151,7 @@ def load_adapter(path: str | os.PathLike, unet: UNet2DConditionModel, n_slots: i
     ours = Path(path).suffix == ".safetensors" and "layers" in read_safetensors(path)[1]
     adapter = MultiImageAdapter.load(path) if ours else from_published(path, unet, n_slots, merge="concat")
     if not adapter.takes(n_slots):
-        raise ValueError(f"{path}: at most n_refs = {adapter.n_slots} pictures were expected, got {n_slots}")
+        raise ValueError(f"{path}: at most n_refs = {adapter.config.n_slots} pictures were expected, got {n_slots}")
     return adapter
 
 
@@ -162,20 +167,18 @@ def load_published(adapter: MultiImageAdapter, path: str | os.PathLike, slot: in
         fill_slot(adapter, parts, slot)
 
 
-def projection_shape(weights: dict[str, Tensor]) -> dict[str, int | str]:
-    """The constructor's arguments that an "image_proj" of the kinds "base", "FaceID" and "plus" stands for."""
-    told = ("proj.weight", "proj.0.weight", "proj.2.weight", "norm.weight", "latents", "proj_in.weight")
-    axes = {name: weights[name].ndim for name in told if name in weights}
+def projection_shape(weights: dict[str, Tensor]) -> tuple[int, Tokens]:
+    """E, and the projection and its tokens, of an "image_proj" of the kinds "base", "FaceID" and "plus"."""
+    names = ("proj.weight", "proj.0.weight", "proj.2.weight", "norm.weight", "latents", "proj_in.weight")
+    axes = {name: weights[name].ndim for name in names if name in weights}
     if axes == {"proj.weight": 2, "norm.weight": 1}:
         (rows, embed_dim), (text_dim,) = weights["proj.weight"].shape, weights["norm.weight"].shape
-        return {"projection": "linear", "embed_dim": embed_dim, "tokens": max(1, rows // text_dim)}
+        return embed_dim, {"projection": "linear", "tokens": max(1, rows // text_dim)}
     if axes == {"proj.0.weight": 2, "proj.2.weight": 2, "norm.weight": 1}:
         rows, text_dim = len(weights["proj.2.weight"]), len(weights["norm.weight"])
-        embed_dim = weights["proj.0.weight"].shape[1]
-        return {"projection": "mlp", "embed_dim": embed_dim, "tokens": max(1, rows // text_dim)}
+        return weights["proj.0.weight"].shape[1], {"projection": "mlp", "tokens": max(1, rows // text_dim)}
     if axes == {"latents": 3, "proj_in.weight": 2}:
-        embed_dim, tokens = weights["proj_in.weight"].shape[1], weights["latents"].shape[1]
-        return {"projection": "resampler", "embed_dim": embed_dim, "tokens": tokens}
+        return weights["proj_in.weight"].shape[1], {"projection": "resampler", "tokens": weights["latents"].shape[1]}
     raise ValueError(f"image_proj: of none of the kinds base, FaceID, plus; it has {', '.join(sorted(weights)[:4])} …")
 
 

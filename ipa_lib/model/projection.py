@@ -47,7 +47,7 @@ class MLPProjection(nn.Module):
 
     def forward(self, embeds: Tensor) -> Tensor:
         """embeds [..., E] -> [..., T, D]."""
-        tokens = self.proj(embeds.to(self.proj[0].weight.dtype))  # [..., T·D]
+        tokens = self.proj(embeds.to(next(self.proj.parameters()).dtype))  # [..., T·D]
         return self.norm(tokens.unflatten(-1, (-1, *self.norm.normalized_shape)))  # [..., T, D]
 
 
@@ -75,7 +75,8 @@ class Resampler(nn.Module):
         """embeds [..., patches, E] -> [..., T, D]."""
         x = self.proj_in(embeds.to(self.proj_in.weight.dtype))  # [..., patches, D]
         latents = self.latents.expand(*x.shape[:-2], -1, -1)  # [..., T, D]
-        for attention, mlp in self.layers:
+        for pair in self.layers:
+            attention, mlp = pair.children()
             latents = latents + attention(x, latents)
             latents = latents + mlp(latents)
         return self.norm_out(self.proj_out(latents))

@@ -200,12 +200,12 @@ def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
         try:
             file = hub.local_file(start, download=False)
             parts = read_published(file)
-            shape = projection_shape(parts["image_proj"])
+            width, shape = projection_shape(parts["image_proj"])
         except MISSING as error:
             hint = _fetch(f"from ipa_lib.hub import *; local_file({start!r})")
             yield Finding("start", False, f"{error}{hint * _of_the_hub(start)}")
             return
-        said, embed_dim = file.name, shape["embed_dim"]
+        said, embed_dim = file.name, width
         wants, text_dim = PROJECTIONS[shape["projection"]].patches, next(iter(parts["ip_adapter"].values())).shape[1]
     if wants != patches:
         said = f"{said}: `patches: {str(wants).lower()}` was expected in 03_cache_features"

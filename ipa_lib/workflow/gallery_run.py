@@ -56,8 +56,9 @@ class GalleryRun:
 
     def settings(self, adapter: MultiImageAdapter) -> dict:
         """What settings.json of the gallery says, and with it the rows of the tidy table."""
-        settings = {"profile": self.profile, "adapter": self.adapter, "merge": adapter.merge, "slots": adapter.slots,
-                    "order": adapter.order, "n_max": adapter.n_slots, **adapter.notes, "cell": self.name}
+        config = adapter.config
+        settings = {"profile": self.profile, "adapter": self.adapter, "merge": config.merge, "slots": config.slots,
+                    "order": config.order, "n_max": config.n_slots, **adapter.notes, "cell": self.name}
         return settings | {"prompts": self.prompts, "n_refs": self.n_refs, "guidance": self.guidance,
                            "sampling_steps": self.steps, "noise_seed": self.seed}
 

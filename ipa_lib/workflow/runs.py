@@ -20,12 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-<<<<<<< HEAD
-=======
-import nbformat
-
 from .. import bars
->>>>>>> 4bf0e7f1b0978165dd70830ad0ddcd897618aa87
 from ..files import atomic, short, sweep
 from .config import check_values, find_notebook
 

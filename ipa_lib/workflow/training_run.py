@@ -59,7 +59,7 @@ class TrainingRun:
             "train_steps": self.settings["steps"], "train_seconds": round(seconds, 1),
             "batch_size": self.settings["batch_size"], "learning_rate": self.settings["lr"],
             "snr_gamma": self.settings["snr_gamma"], "weight_decay": WEIGHT_DECAY, "drop": P_DROP,
-            "processes": processes, "tokens": adapter.tokens,
+            "processes": processes, "tokens": adapter.config.tokens,
             "adapter_params": sum(p.numel() for p in adapter.parameters()),
             "sha256": {"adapter.safetensors": sha256(self.folder / "adapter.safetensors")},
         }

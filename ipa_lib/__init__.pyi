@@ -1,0 +1,13 @@
+from .model.adapter import MultiImageAdapter as MultiImageAdapter
+from .model.adapter_config import AdapterConfig as AdapterConfig
+from .model.attention import ImageKV as ImageKV
+from .model.attention import attach as attach
+from .model.attention import attached as attached
+from .model.attention import detach as detach
+from .model.exchange import from_published as from_published
+from .model.exchange import load_adapter as load_adapter
+from .model.exchange import load_published as load_published
+from .model.exchange import save_published as save_published
+from .model.exchange import to_published as to_published
+from .model.merge import MERGES as MERGES
+from .model.projection import PROJECTIONS as PROJECTIONS
