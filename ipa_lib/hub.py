@@ -51,11 +51,11 @@ def _on_the_hub(name: str) -> tuple[str, str]:
 
 
 def _nor(error: Exception, download: bool) -> str:
-    """Why the hub has not helped either, in the first sentence of its message."""
+    """Reason why the hub has not helped either, in the first sentence of its message."""
     why = first_line(error).split(". ")[0]
     return f"and the hub does not give it either ({why})" if download else "nor is it in the hub's cache"
 
 
 def first_line(error: Exception) -> str:
-    """What a message of several lines begins with."""
+    """First line of a message of several."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -71,7 +71,7 @@ def write_pairs(pairs: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
-    """What `write_pairs` stored. FileNotFoundError without it, ValueError where it is no such table."""
+    """Table that `write_pairs` stored. FileNotFoundError without it, ValueError where it is no such table."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
     try:

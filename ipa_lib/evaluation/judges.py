@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from transformers import RegNetForImageClassification
 
 from ..data.captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
 
+if TYPE_CHECKING:
+    from .photo_judges import Clip
+
 KINDS = 2 * 2 * (len(HAIR) + 1)  # classes of IS: hair (5 attributes or none) × beard × glasses
 IDENTITY_WIDTH = 128
 POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
@@ -29,7 +32,7 @@ POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judges say about S pictures, in their order; None where there is no judge for it."""
+    """Outputs of the judges for S pictures, in their order; None where there is no judge for it."""
     identity: np.ndarray  # [S,D] unit vectors; the cosine of two is the similarity of the persons; NaN: no face
     features: np.ndarray  # [S,F] pooled, for FID and KID
     class_logits: np.ndarray | None = None      # [S,K] over the kinds, for IS

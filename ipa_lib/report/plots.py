@@ -200,12 +200,12 @@ def name_points(ax: Axes, rows: pd.DataFrame, x: str, y: str, language: str = "r
 
 
 def lam_names(rows: pd.DataFrame, language: str = "ru") -> list[str]:
-    """What a legend calls the λ of each row."""
+    """Names of the λ of each row in a legend."""
     return [rf"$\lambda = {tex_number(lam, language)}$" for lam in rows["lam"]]
 
 
 def names_of(adapters: pd.DataFrame, results: Results, language: str = "ru") -> list[str]:
-    """What each row of the answer table `adapters` is called; the main one is marked."""
+    """Names of the rows of the answer table `adapters`; the main one is marked."""
     by_settings = {tuple(v.settings.values()): v for v in find_variants(results.table)}
     variants = [by_settings[tuple(row)] for row in adapters[VARIANT].itertuples(index=False)]
     mark = f" ({words(language)['main_adapter']})"
@@ -250,7 +250,7 @@ def text_measure(results: Results) -> str:
 
 
 def variant_name(v: Variant, language: str = "ru") -> str:
-    """What a legend calls an adapter: its label and the n it was trained for."""
+    """Name of an adapter in a legend: its label and the n it was trained for."""
     sign = r"\leq" if v.random_n else "="
     return rf"{v.label(language)}, {words(language)['trained_for']} $n {sign} {v.n_max}$"
 

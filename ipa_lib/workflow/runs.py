@@ -137,6 +137,7 @@ def write_picture(notebook: str | Path, path: str | Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     options = _options(arguments)
     try:
         execute(options.notebook, options.output, dict(options.parameters), not options.quiet)

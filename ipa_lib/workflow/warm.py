@@ -108,7 +108,7 @@ def preload() -> None:
 
 
 def fits(request: dict, given: dict[str, str]) -> bool:
-    """Would a kernel of the job's own read the same from its environment as it imports?"""
+    """Tell whether a kernel of the job's own would read the same from its environment as it imports."""
     wanted = request["env"]
     differing = [name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)]
     reasons = [name for name in differing if not name.startswith(MAY_DIFFER)]
@@ -120,7 +120,7 @@ def fits(request: dict, given: dict[str, str]) -> bool:
 
 
 def become_kernel(connection: socket.socket, outputs: list[int], request: dict) -> None:
-    """What `python -m ipykernel_launcher` does, in this process, with environment, folder and outputs of the job."""
+    """Do what `python -m ipykernel_launcher` does, in this process, with environment, folder and outputs of the job."""
     import numpy as np
     import torch
     from ipykernel.kernelapp import IPKernelApp
@@ -193,6 +193,7 @@ class ForkedKernel:
     wait = poll  # jupyter_client waits for an ended one alone
 
     def send_signal(self, number: int) -> None:
+        """Send a signal to the kernel while it lives."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
