@@ -2,8 +2,9 @@
 
 A question is one function, `Results` -> rows; adding one is a sibling of those below. In its table a row is one number:
 the columns of its index (n_refs, lam, merge …), then measure, value, low, high, count, runs, against. `against` says
-what a difference is taken from and is empty for a value; `count` is the number of samples of one training
-behind a value, and of all pairs behind a difference; `runs` is the number of trainings. A table has no rows where the grid lacks what its question needs. λ is 1 where no column says else.
+what a difference is taken from and is empty for a value. `count` is the number of samples of one training behind a
+value, and of all pairs behind a difference; `runs` is the number of trainings. A table has no rows where the grid lacks
+what its question needs. λ is 1 where no column says else.
 
 Values are those of the tidy table, averaged over the seeds of a variant. Differences are of the same samples, paired by
 (seed, person, sample) over the seeds that both sides have, with an interval over people.

@@ -69,7 +69,7 @@ def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
 
 
 def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
-    """Write the costs of trainings, from their provenance.json: a CSV with columns adapter, seconds of training, steps."""
+    """Write the costs of trainings, from their provenance.json: a CSV with the columns adapter, seconds, steps."""
     runs = {Path(file).parent.name: json.loads(Path(file).read_text()) for file in files}
     rows = [f"{name},{run['train_seconds']},{run['train_steps']}\n" for name, run in runs.items()]
     with atomic(path) as temporary:
