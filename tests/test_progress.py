@@ -167,6 +167,8 @@ def test_what_is_left_is_said_only_where_each_rule_was_timed(run):
     assert workflow.left(times) == 30 + 2 * 20
     tell(510, ended(1, "train"))
     assert workflow.left(times) == 460 + 2 * 20  # this run counts more than an earlier one
+    assert progress.foot(workflow, times) == "2 of 5 stages, 8 min 30 s, about 8 min left"
+    assert progress.foot(workflow, {}) == "2 of 5 stages, 8 min 30 s"  # of pictures nothing is known
 
 
 def test_lines_are_drawn_in_place_on_a_terminal():

@@ -257,10 +257,9 @@ def foot(workflow: Workflow, earlier: Mapping[str, float]) -> str:
     if workflow.counts is None:
         return f"looking for what is to be done, {duration(workflow.clock() - workflow.began)}"
     text = f"{len(workflow.finished)} of {stages(workflow.total)}, {duration(workflow.clock() - workflow.began)}"
-    left = workflow.left(earlier)
-    if not left or workflow.stopped or workflow.failed:
-        return text
-    return f"{text}, {f'about {round(left / 60)} min' if left >= 90 else 'less than two minutes'} left"
+    left = workflow.left(earlier) or 0  # under a minute and a half it is no better than a guess
+    sure = left >= 90 and not workflow.stopped and not workflow.failed
+    return f"{text}, about {round(left / 60)} min left" if sure else text
 
 
 def summary(workflow: Workflow, log: Path) -> str:
