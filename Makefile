@@ -35,8 +35,13 @@ paper: $(BASE) tex  ## the preprint's figures, numbers and PDF anew from the pub
 arxiv: paper  ## the same as one archive of sources, which plain pdflatex compiles: paper/arxiv.tar.gz
 	@scripts/arxiv.sh paper
 
-test: $(TEST) tex spelling browser  ## the tests (20 minutes)
-	OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
+
+test: $(TEST) tex browser  ## the tests that guard results and use (8 minutes)
+	$(PYTEST) -m "not slow and not thorough"
+
+test-all: $(TEST) tex spelling browser  ## these and the thorough ones: set-up, print, several processes (20 minutes)
+	$(PYTEST)
 
 lint: $(TEST)  ## ruff over modules, tests and notebooks; types; no outputs in notebooks
 	@scripts/lint.sh
@@ -65,7 +70,7 @@ clean:  ## remove what was generated; tracked files, models/, .venv and data of 
 	@for mark in data/*/mini_celeba.json; do rm -rf "$${mark%/mini_celeba.json}"; done  # drawn faces, also half drawn
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 tex:
 	@scripts/install_tex.sh
@@ -84,4 +89,4 @@ $(VENV)/.ready-test: $(PINS)
 	@scripts/environment.sh $(VENV) test
 	@touch $(VENV)/.ready $@
 
-.PHONY: publish report smoke base check paper arxiv test lint api lab bench env pins clean help tex spelling browser
+.PHONY: publish report smoke base check paper arxiv test test-all lint api lab bench env pins clean help tex spelling browser

@@ -76,7 +76,7 @@ def sweep(folder: Path) -> None:
 
 
 def _is_full(error: Exception, temporary: Path) -> bool:
-    """Is it for want of space that a file was not written? Not all writers say so; the file is still there."""
+    """Tell whether a file was not written for want of space. Not all writers say so; the file is still there."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return True
     return isinstance(error, OSError | RuntimeError) and shutil.disk_usage(temporary.parent).free < 2**16

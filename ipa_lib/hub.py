@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from .files import ROOT
@@ -22,6 +21,8 @@ def local_folder(name: str, pipeline: bool = False, download: bool = True) -> Pa
     repository, inside = _on_the_hub(name)
     try:
         if pipeline:
+            from diffusers import StableDiffusionPipeline
+
             return Path(StableDiffusionPipeline.download(repository, use_safetensors=True, safety_checker=None,
                                                          local_files_only=not download))
         wanted = [f"{inside}/*.{suffix}".lstrip("/") for suffix in ("json", "txt", "safetensors")]
@@ -50,11 +51,11 @@ def _on_the_hub(name: str) -> tuple[str, str]:
 
 
 def _nor(error: Exception, download: bool) -> str:
-    """Why the hub has not helped either, in the first sentence of its message."""
+    """Reason why the hub has not helped either, in the first sentence of its message."""
     why = first_line(error).split(". ")[0]
     return f"and the hub does not give it either ({why})" if download else "nor is it in the hub's cache"
 
 
 def first_line(error: Exception) -> str:
-    """What a message of several lines begins with."""
+    """First line of a message of several."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # environment.sh VENV [test]: a virtual environment with the pinned packages, ipa_lib itself and, for the tests, theirs.
-# uv installs if it is there, pip otherwise. Run again, it goes on where it stopped.
+# uv installs if it is there, pip otherwise. Run again, it goes on where it stopped. What they print goes to
+# .run/setup.log, of which a failure shows the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -24,14 +25,18 @@ missing_packages() { # what Debian packages apart: ensurepip; from 3.14 a compil
     "$1" -c 'import sys; assert sys.version_info < (3, 14)' 2>/dev/null || command -v cc >/dev/null || echo "gcc $own-dev"
 }
 
-make_venv() {
-    local python packages
-    "$venv/bin/python" -c 'import pip' 2>/dev/null && return
+has_venv() { "$venv/bin/python" -c 'import pip' 2>/dev/null; }
+
+choose_python() { # sets `python`, for make_venv; stops where there is none
+    local packages
     python=$(find_python)
     packages=$(missing_packages "$python")
     # shellcheck disable=SC2086  # a list
-    [ -z "$packages" ] || apt_install $packages || stop "$python lacks a part: sudo apt-get install $packages"
-    echo "making $venv with $("$python" --version)" >&2
+    [ -z "$packages" ] || logged apt_install $packages || stop "$python lacks a part: sudo apt-get install $packages"
+}
+
+make_venv() {
+    echo "making $venv with $("$python" --version)"
     "$python" -m venv --clear "$venv"
 }
 
@@ -46,9 +51,9 @@ share_pip_settings() {
 
 install() {
     if uv --version >/dev/null 2>&1; then
-        uv pip install --quiet --compile-bytecode --python "$venv/bin/python" "$@"
+        uv pip install --compile-bytecode --python "$venv/bin/python" "$@"
     else
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+        "$venv/bin/python" -m pip install --disable-pip-version-check "$@"
     fi
 }
 
@@ -57,22 +62,44 @@ reachable() { # within 15 seconds
         2>/dev/null
 }
 
-# PyTorch's own index has wheels without CUDA; the default index has them for macOS alone.
-install_torch() {
-    local pin; pin=$(cat requirements/torch.txt)
+pin=$(cat requirements/torch.txt)
+has_torch() {
     "$venv/bin/python" -c "from importlib.metadata import version as v; assert v('torch').split('+')[0] == '${pin#*==}'" \
-        2>/dev/null && return
-    if [ "$(uname)" = Linux ] && ! nvidia-smi >/dev/null 2>&1; then
-        reachable "$cpu_index" && install --index-url "$cpu_index" "$pin" && return
+        2>/dev/null
+}
+
+# PyTorch's own index has wheels without CUDA; the default index has them for macOS alone.
+choose_index() { # sets `index`, of options for install_torch: none for the default one
+    index=()
+    if has_torch || [ "$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then return; fi
+    if reachable "$cpu_index"; then
+        index=(--index-url "$cpu_index")
+    else
         echo "$cpu_index is not reachable: torch comes from the default index, perhaps with CUDA (some GB)" >&2
     fi
+}
+
+install_torch() {
+    if has_torch; then return; fi
+    if [ ${#index[@]} -gt 0 ] && install "${index[@]}" "$pin"; then return; fi
     install "$pin"
 }
 
-make_venv
+install_all() {
+    install --no-deps -r requirements/base.txt && install_torch || return
+    [ "$extra" != test ] || install --no-deps -r requirements/test.txt || return
+    install --no-deps --no-build-isolation --editable .
+}
+
+failed() {
+    tail -n 5 "$setup_log" >&2
+    stop "$venv is not complete; log: $setup_log"
+}
+
+if ! has_venv; then
+    choose_python
+    logged make_venv || failed
+fi
 share_pip_settings
-echo "installing the packages of requirements/ (the first time takes some minutes)" >&2
-install --no-deps -r requirements/base.txt
-install_torch
-[ "$extra" != test ] || install --no-deps -r requirements/test.txt
-install --no-deps --no-build-isolation --editable .
+choose_index
+step "environment in $venv (the first time takes some minutes)" install_all || failed

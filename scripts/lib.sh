@@ -1,5 +1,22 @@
 # Sourced by the scripts beside it, from the root of the repository.
 
+setup_log=.run/setup.log
+
+# logged COMMAND…: what it prints goes to the log of the set-up.
+logged() {
+    { mkdir -p .run && : >>$setup_log; } 2>/dev/null || setup_log=/dev/null
+    "$@" >>$setup_log 2>&1
+}
+
+# step WHAT COMMAND…: the same, with one line: "WHAT: 41 s".
+step() {
+    local began=$SECONDS status=0
+    printf '%s: ' "$1" >&2
+    logged "${@:2}" || status=$?
+    echo "$((SECONDS - began)) s" >&2
+    return $status
+}
+
 # apt_install PACKAGE…: through apt, as root or by a sudo that asks nothing; 1 where that can't be done.
 apt_install() {
     local root=() get
@@ -7,8 +24,8 @@ apt_install() {
     [ "$(id -u)" = 0 ] || root=(sudo -n)
     "${root[@]}" true 2>/dev/null || return 1
     get=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
-    "${get[@]}" update >/dev/null 2>&1 || true
-    "${get[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1
+    "${get[@]}" update || true
+    "${get[@]}" install -y --no-install-recommends "$@"
 }
 
 tex_packages="latexmk texlive-latex-recommended texlive-pictures texlive-lang-cyrillic texlive-fonts-recommended cm-super"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # snakemake, safe to run again after a crash or a kill. The system's lock dies with the processes that hold it, so while
 # we hold it a lock of Snakemake's own is stale and may go; where there is no flock it stays, and Snakemake says what to
-# do. What a failed notebook says in one line is said again last.
+# do. A line a stage is shown; all that Snakemake says goes to .run/<profile>.log. What a failed notebook says in one line
+# is said last.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 if ! { mkdir -p .run .snakemake results && : >>.run/lock && [ -w .snakemake ] && [ -w results ]; } 2>/dev/null; then
@@ -19,11 +20,19 @@ if command -v flock >/dev/null; then
 fi
 
 export IPA_FAILURES=$PWD/.run/failures
-rm -f "$IPA_FAILURES"
+export IPA_PROGRESS=$PWD/.run/progress  # how far the running stages are
+rm -rf "$IPA_FAILURES" "$IPA_PROGRESS"
+mkdir -p "$IPA_PROGRESS"
+log=.run/report.log
+for word; do case $word in profile=*) log=.run/${word##*[=/]}.log;; esac; done
 [ -z "$ours" ] || [ -z "$(ls .snakemake/locks 2>/dev/null)" ] || snakemake --unlock "$@" >/dev/null 2>&1
 one_gpu=()  # every job takes the first one: on this machine they queue for it, on a cluster each has its own
-if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1); fi
-snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "${one_gpu[@]}" "$@"
-status=$?
+if [ -z "${SNAKEMAKE_PROFILE:-}" ] && nvidia-smi -L >/dev/null 2>&1; then one_gpu=(--resources gpu=1)
+elif [[ -z "${SNAKEMAKE_PROFILE:-}${IPA_WARM:-}" && $OSTYPE == linux* ]]; then  # its kernels are forked from one process
+    export IPA_WARM=$PWD/.run/warm; python -m ipa_lib.workflow.warm "$IPA_WARM" $$ </dev/null &>.run/warm.log 9>&- &
+fi
+snakemake --cores "${CORES:-all}" --rerun-incomplete --keep-going "${one_gpu[@]}" "$@" 2>&1 |
+    python -m ipa_lib.workflow.progress "$log" 9>&-
+status=${PIPESTATUS[0]}
 [ ! -s "$IPA_FAILURES" ] || cat - "$IPA_FAILURES" <<<"" >&2
 exit $status

@@ -1,6 +1,10 @@
 """A set in CelebA's layout, small enough for every test: 12 people x 6 pictures of noise, 178 x 218."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from hypothesis import settings
 from PIL import Image
 
 from ipa_lib.data.celeba import ATTRIBUTES
+from ipa_lib.files import ROOT
 
 settings.register_profile("project", deadline=None)  # a busy machine is no failure
 settings.load_profile("project")
@@ -44,6 +49,34 @@ def _write_celeba(root, people, pictures):
 
 def _write_lines(path, lines):
     path.write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.fixture(scope="session")
+def warm_server(tmp_path_factory):
+    """(socket, process, environment of a job of one thread) of a server that forks kernels; a worker has one."""
+    from ipa_lib.workflow import runs, warm
+
+    path = tmp_path_factory.mktemp("warm") / "socket"
+    environment = runs.KERNEL_ENVIRONMENT | dict(os.environ) | warm.ONE_THREAD
+    environment |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "ipa_lib.workflow.warm", str(path), str(os.getpid())]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    yield path, process, environment
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def warm_kernels(warm_server):
+    """Notebooks that a module's tests execute have their kernels forked, as in a workflow."""
+    path, _, environment = warm_server
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | {"IPA_WARM": str(path)}).items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from ipa_lib.data import identity_sets
 from ipa_lib.diffusion import sampling, training
 from ipa_lib.files import ROOT
 
+pytestmark = pytest.mark.thorough
 PICTURES = pd.DataFrame({"person": [i // 7 for i in range(140)], "split": "train"})
 MADE = ("table.csv", "scores.csv", "slots.csv", "counts.csv", "pictures.csv", "paper/numbers.tex", "paper/tables/*.tex",
         "paper/figures/*.pdf", "adapters/*/adapter.safetensors", "adapters/*/log.jsonl", "samples/*/*/*/*.png")

@@ -13,13 +13,13 @@ import ipa_lib
 from ipa_lib.files import ROOT
 
 LIB = ROOT / "ipa_lib"
-ORDER = "choices files hub data model diffusion drawn evaluation workflow report explore".split()
+ORDER = "bars choices files hub data model diffusion drawn evaluation workflow report explore".split()
 WITHOUT_TORCH = """
-    choices files
+    bars choices files
     data.celeba data.captions data.folders data.near_duplicates data.picture_table
     drawn.faces drawn.phrases diffusion.galleries evaluation.intervals
-    workflow.paths workflow.config workflow.runs
-    report.variants report.ablations report.plots report.grids report.latex explore.table_browser
+    workflow.paths workflow.config workflow.runs workflow.progress workflow.provenance workflow.code workflow.gather
+    report.words report.variants report.answers report.plots report.grids report.latex explore.table_browser
 """.split()
 MODULES = sorted(path.relative_to(LIB) for path in LIB.rglob("*.py"))
 WAYS = """

@@ -12,19 +12,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table, run
+from tables import FACTS, LAMS, MAIN, RUNS, full_grid, make_scores, make_table, results_of, run
 from test_grids import one_color_pictures
-from test_plots import FROM_SCORES, FROM_TABLE
 
-from ipa_lib.report import ablations, grids, latex, plots
+from ipa_lib.report import answers, grids, latex, plots
+from ipa_lib.workflow import config
+from ipa_lib.workflow.paths import NOTEBOOKS
 
 matplotlib.use("Agg")
 PAPER = Path(__file__).parents[1] / "paper"
 TEXT = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text(encoding="utf-8"))
 BODY = TEXT.split(r"\maketitle")[1].split(r"\bibliographystyle")[0]
-PICTURES = ("sample_grid", "failure_cases", "real_grid")
 COPIED = {"generated_grid": "real_grid"}  # of the profile of photographs: `make publish` puts it in the paper
-STEMS = (*FROM_TABLE, *FROM_SCORES, "fid_vs_count", "training_curves", *PICTURES)
+DRAWN = ("10_ablate_n_refs", "11_ablate_lambda", "12_compare_adapters")
+BENCH = PAPER.parent / "results/bench"
+OTHER_JUDGES = FACTS | {"people_judges": latex.UNKNOWN}
+START = "models/published.safetensors 0f3c"
 needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not installed")
 
 
@@ -32,10 +35,16 @@ needs_latex = pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is
 
 
 def measured(runs):
-    """slots.csv and costs.csv of synthetic runs."""
+    """slots, costs, counts and logs of synthetic runs."""
     names = [run["adapter"] for run, *_ in runs]
-    slots = pd.DataFrame({"adapter": names, "cosine": 0.97, "n_refs": 4, "order_change": 0.01})
-    return slots, pd.DataFrame({"adapter": names, "seconds": 300.0, "steps": 300})
+    logs = pd.DataFrame({"step": np.arange(20), "loss": 0.3, "val_loss": 0.2})
+    return {
+        "slots": pd.DataFrame({"adapter": names, "cosine": 0.97, "n_refs": 4, "order_change": 0.01}),
+        "costs": pd.DataFrame({"adapter": names, "seconds": 300.0, "steps": 300}),
+        "counts": pd.DataFrame({"metric": ["fid", "kid"] * 2, "count": [50, 50, 100, 100], "value": 2.0, "low": 1.5,
+                                "high": 2.5}),
+        "logs": pd.concat([logs.assign(adapter=name) for name in names]),
+    }  # fmt: skip
 
 
 def used_keys(text):
@@ -66,19 +75,12 @@ def after_braces(text):
     raise AssertionError(f"no closing brace: {text[:60]}")
 
 
-PRETRAINING = {"01_prepare_data": {"people": 6000}, "04_train_adapter": {"steps": 3000}}
-OTHER_JUDGES = FACTS | {"people_judges": latex.UNKNOWN}
-START = latex.start_numbers("models/published.safetensors 0f3c", PRETRAINING)
-BENCH, TABLE = PAPER.parent / "results/bench", make_table(make_scores())
-READOUT, LOST = latex.readout_numbers(BENCH / "encoder_readout.csv", TABLE), latex.lost_numbers(BENCH)
-CELLS = latex.start_cells(BENCH / "training_gain.csv", TABLE.assign(profile="full"))
-
-
 def with_others(scores, main):
     """Scores also of another person's prompts, at the most of them and λ = 1."""
     own = scores[(scores["adapter"] == main["adapter"]) & (scores["lam"] == 1)]
     own = own[own["n_refs"] == own["n_refs"].max()]
-    return pd.concat([scores, own.assign(adapter="other", seed=np.nan, identity=own["identity"] - 0.1)])
+    other = own.assign(adapter="other", seed=np.nan, cell=own["cell"] + "-other", identity=own["identity"] - 0.1)
+    return pd.concat([scores, other])
 
 
 @pytest.fixture(scope="module")
@@ -97,28 +99,34 @@ def real_tables(tmp_path_factory):
 def of_profile(results, profile="snapshots"):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latex, "results_dir", lambda name: results / name)
-        return latex.of_photographs(profile)
+        return latex.of_photographs(profile, config.load_profile("pretrain").notebooks)
 
 
 @pytest.fixture(scope="module")
 def known(real_tables):
     """Keys of the report of the reduced grid, of the full one, and of a grid with one adapter alone."""
-    def keys(runs, judged=lambda table: table, facts=FACTS, **settings):
+    def keys(runs, judged=lambda table: table, facts=FACTS, profile="mini", bench=Path("nowhere"), **settings):
         scores = make_scores(runs, people=3, samples=1, **settings)
-        table, scores = judged(make_table(scores, runs)), with_others(scores, runs[0][0])
-        return set(latex.numbers(table, scores, facts, ablations.answers(table, scores, *measured(runs))))
+        table, scores = judged(make_table(scores, runs)).assign(profile=profile), with_others(scores, runs[0][0])
+        results = results_of(table, scores, facts=facts, bench=bench, **measured(runs))
+        tables = answers.answers(results)
+        return set(latex.numbers(results, tables, config.load_profile("pretrain").notebooks))
 
     def of_merge(run, cell, n, lam):
         return {"concat": 0.3, "sum": -0.3}.get(run["merge"], 0) * lam
 
-    alone = ((MAIN, (1, 2)),)
-    return {"reduced": keys(RUNS), "full": keys(full_grid(), effect=of_merge), "alone": keys(alone, lams=(0.0, 1.0)),
-            "photographs": keys(RUNS, of_photographs, OTHER_JUDGES),
-            "others": {*START, *latex.start_results(CELLS), *READOUT, *LOST, *of_profile(real_tables)[0]}}
+    alone, started = ((MAIN, (1, 2)),), FACTS | {"start": START}
+    return {"reduced": keys(RUNS), "alone": keys(alone, lams=(0.0, 1.0)),
+            "full": keys(full_grid(), facts=started, profile="full", bench=BENCH, effect=of_merge),
+            "photographs": keys(RUNS, of_photographs, OTHER_JUDGES), "real": set(of_profile(real_tables))}
+
+
+def with_english(keys):
+    return {f"{key}{end}" for key in keys for end in ("", "/en")}
 
 
 def test_every_key_of_the_text_is_a_number_of_the_report(known):
-    assert used_keys(TEXT) <= set().union(*known.values())
+    assert used_keys(TEXT) <= with_english(set().union(*known.values()))
     assert len(used_keys(TEXT)) > 50
 
 
@@ -128,8 +136,8 @@ def test_a_paper_of_photographs_says_so_before_all_else(known):
 
 
 def test_a_grid_with_one_adapter_has_all_that_is_not_optional(known):
-    assert used_keys(without_optional(TEXT)) <= known["alone"]
-    assert used_keys(TEXT) - known["alone"]  # so the optional parts are needed
+    assert used_keys(without_optional(TEXT)) <= with_english(known["alone"])
+    assert used_keys(TEXT) - with_english(known["alone"])  # so the optional parts are needed
 
 
 def test_no_result_is_typed_by_hand():
@@ -142,13 +150,10 @@ def test_no_result_is_typed_by_hand():
 # ---- one stem ----------------------------------------------------------------------------------------------
 
 
-def test_a_figure_has_one_name_in_code_file_and_label():
+def test_a_figure_has_one_name_in_file_and_label():
     used = re.findall(r"\\figurefile\{(\w+)\}", TEXT)
-    assert sorted(used) == sorted(STEMS)
-    for stem in STEMS:
-        function = next((ours for ours, shown in COPIED.items() if shown == stem), stem)
-        assert callable(getattr(plots, function, None) or getattr(grids, function))
-        assert rf"\label{{fig:{stem}}}" in TEXT and rf"\ref{{fig:{stem}}}" in TEXT
+    assert len(used) == len(set(used)) == len(figures_of_notebooks())
+    assert all(rf"\label{{fig:{stem}}}" in TEXT and rf"\ref{{fig:{stem}}}" in TEXT for stem in used)
 
 
 def figures_of_notebooks():
@@ -182,31 +187,37 @@ def of_photographs(table):
     return pd.concat([table[table["metric"] != "is"], *seen], ignore_index=True)
 
 
-def write_results(paper, runs, judged=lambda table: table, facts=FACTS, more=None, start=None, real_rows=()):
-    """Numbers, rows and figures of synthetic results into a copy of the paper."""
-    more = more or {}
+def run_notebook(name, **values):
+    """The code of a notebook in this process, with other parameters."""
+    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    names = {"display": lambda shown: None}
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        exec("".join(cell["source"]), names)
+        names |= values if "parameters" in cell["metadata"].get("tags", []) else {}
+
+
+def write_results(results, runs, judged=lambda table: table, facts=FACTS, profile="mini"):
+    """Tables of synthetic results."""
     scores = make_scores(runs, people=10)
-    table = judged(make_table(scores, runs))
-    answers = ablations.answers(table, scores, *measured(runs))
-    numbers = latex.numbers(table, scores, facts, answers)
-    latex.write_numbers(numbers | more, paper / "numbers.tex")
-    rows = {"main_results": latex.main_results(table, start), "profile": latex.profile_rows(facts), "real": real_rows}
-    for stem, lines in (rows | latex.question_rows(answers)).items():
-        latex.write_table(lines, paper / "tables" / f"{stem}.tex")
-    main, n = runs[0][0]["adapter"], max(runs[0][1])
-    figures = {stem: getattr(plots, stem)(table) for stem in FROM_TABLE}
-    figures |= {stem: getattr(plots, stem)(table, scores) for stem in FROM_SCORES}
-    counts = pd.DataFrame({"metric": ["fid", "kid"] * 2, "count": [50, 50, 100, 100], "value": 2.0})
-    figures["fid_vs_count"] = plots.fid_vs_count(counts.assign(low=1.5, high=2.5))
-    log = pd.DataFrame({"step": np.arange(20), "loss": 0.3, "val_loss": 0.2})
-    figures["training_curves"] = plots.training_curves({run["adapter"]: log for run, *_ in runs}, main=[main])
-    shown, worst = one_color_pictures(8, 6), grids.worst_cases(scores, main, n, count=8)
-    figures["sample_grid"] = grids.sample_grid(shown[:, :4], shown[:, 4], shown, LAMS)
-    figures["real_grid"] = grids.generated_grid(shown[:, :3], (1, 2))
-    figures["failure_cases"] = grids.failure_cases(worst, shown[:, :4], shown[:, 4], shown[:, 5])
-    for stem, fig in figures.items():
-        plots.save(fig, paper / "figures" / f"{stem}.pdf", commit="test")
-    plt.close("all")
+    tables = {"table": judged(make_table(scores, runs)).assign(profile=profile), "scores": scores, **measured(runs)}
+    for name, table in tables.items():
+        table.to_csv(results / f"{name}.csv", index=False)
+    (results / "facts.json").write_text(json.dumps(facts))
+
+
+def draw(results, real):
+    """Numbers, rows and figures of results into the paper beside them."""
+    for name in DRAWN:
+        run_notebook(name, profile=str(results))
+    run_notebook("14_write_paper", profile=str(results), real=real)
+    figures, scores = results / "paper/figures", answers.read_results(results).scores
+    shown, main = one_color_pictures(8, 6), answers.read_results(results).main
+    worst = grids.worst_cases(scores, main.names[0], main.n_refs[-1], count=8)
+    pictures = {"sample_grid": grids.sample_grid(shown[:, :4], shown[:, 4], shown, LAMS),
+                "real_grid": grids.generated_grid(shown[:, :3], (1, 2)),
+                "failure_cases": grids.failure_cases(worst, shown[:, :4], shown[:, 4], shown[:, 5])}  # fmt: skip
+    for stem, fig in pictures.items():
+        plots.save(fig, figures / f"{stem}.pdf", commit="test")
 
 
 def copied_paper(folder):
@@ -222,16 +233,19 @@ def latexmk(paper):
     return subprocess.run(["latexmk", *options, str(paper / "main.tex")], capture_output=True)
 
 
-@pytest.fixture(scope="module", params=["reduced", "photographs", "full"])
+@pytest.fixture(scope="module", params=[
+    "reduced", *(pytest.param(grid, marks=pytest.mark.thorough) for grid in ("photographs", "full"))])
 def built(request, tmp_path_factory, real_tables):
     """The paper of the default report, the same of photographs, and that with every side question answered, real faces
     and a published start among them."""
-    paper = copied_paper(tmp_path_factory.mktemp("build") / "paper")
-    real, rows = of_profile(real_tables)
-    grids = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs, "facts": OTHER_JUDGES},
-             "full": {"runs": full_grid(), "more": START | latex.start_results(CELLS) | READOUT | LOST | real,
-                      "start": CELLS, "real_rows": rows}}  # fmt: skip
-    write_results(paper, **grids[request.param])
+    results = tmp_path_factory.mktemp("build")
+    paper = copied_paper(results / "paper")
+    kinds = {"reduced": {"runs": RUNS}, "photographs": {"runs": RUNS, "judged": of_photographs, "facts": OTHER_JUDGES},
+             "full": {"runs": full_grid(), "facts": FACTS | {"start": START}, "profile": "full"}}  # fmt: skip
+    write_results(results, **kinds[request.param])
+    with pytest.MonkeyPatch.context() as patch, plt.rc_context():
+        patch.setattr(latex, "results_dir", lambda name: real_tables / name)
+        draw(results, "snapshots" if request.param == "full" else "")
     run = latexmk(paper)
     assert run.returncode == 0, run.stdout.decode(errors="replace")[-3000:]
     return paper
@@ -249,6 +263,7 @@ def test_the_paper_builds_without_complaints_and_has_its_pages(built):
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_the_same_sources_give_the_same_pdf(built, tmp_path):
     paper = copied_paper(tmp_path / "other")
     for name in ("numbers.tex", "figures", "tables", "main.bbl", "main.aux", "main.out"):
@@ -266,7 +281,7 @@ def test_real_faces_have_their_section_where_there_are_tables_of_them(built):
 
 
 def test_a_profile_without_tables_says_nothing(real_tables):
-    assert of_profile(real_tables, "") == of_profile(real_tables, "elsewhere") == ({}, [])
+    assert of_profile(real_tables, "") == of_profile(real_tables, "elsewhere") == {}
     numbers, rows = of_profile(real_tables)
     assert numbers["real/grid/profile"] == "snapshots" and rows and all(key.startswith("real/") for key in numbers)
     assert numbers["real/fact/machine"] == r"\texttt{Linux x86\_64}, ядер:~2"
@@ -326,20 +341,23 @@ def latex_error(paper):
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_without_results_the_build_says_what_is_missing(tmp_path):
     assert "The file numbers.tex is missing" in latex_error(copied_paper(tmp_path / "paper"))
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_an_unknown_key_stops_the_build(built, tmp_path):
     paper = copied_paper(tmp_path / "paper")
     lines = (built / "numbers.tex").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(r"\setresult{main/nmax/lam1/identity}")]
+    kept = [line for line in lines if not line.startswith(r"\setresult{cells/main/nmax/lam1/identity}")]
     (paper / "numbers.tex").write_text("".join(kept), encoding="utf-8")
-    assert "No result `main/nmax/lam1/identity' in numbers.tex" in latex_error(paper)
+    assert "No result `cells/cells/main/nmax/lam1/identity' in numbers.tex" in latex_error(paper)
 
 
 @needs_latex
+@pytest.mark.thorough
 def test_a_missing_figure_or_table_stops_the_build(built, tmp_path):
     for gone in ("figures/sample_grid.pdf", "tables/profile.tex"):
         paper = shutil.copytree(built, tmp_path / Path(gone).stem)

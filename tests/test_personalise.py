@@ -9,6 +9,7 @@ from ipa_lib.model.adapter import MultiImageAdapter
 from ipa_lib.model.exchange import save_published
 from ipa_lib.workflow import paths, runs
 
+pytestmark = pytest.mark.usefixtures("warm_kernels")
 EMBED = 128  # width of the mini image encoder
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ipa_lib.report import grids, latex, plots, variants
+from ipa_lib.report import grids, latex, plots
+from ipa_lib.report import words as names
 
+pytestmark = pytest.mark.thorough
 PAPER = Path(__file__).parents[1] / "paper"
 TEXT = re.sub(r"(?<!\\)%.*", "", (PAPER / "main.tex").read_text(encoding="utf-8"))
 BODY = TEXT.split(r"\maketitle")[1]
@@ -229,7 +231,7 @@ def test_the_text_is_spelt_right():
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-@pytest.mark.parametrize("module", [latex, plots, grids, variants], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [latex, plots, grids, names], ids=lambda module: module.__name__)
 def test_labels_of_figures_and_tables_are_spelt_right(module):
     text = Path(module.__file__).read_text(encoding="utf-8")
     russian = set(re.findall(r"\b[А-Яа-яё]{2,}(?:-[А-Яа-яё]+)*\b", text))
@@ -251,6 +253,6 @@ def test_a_wrong_word_is_found():
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_the_word_list_has_no_idle_word():
     russian, english = split(TEXT + (PAPER / "remarks.md").read_text(encoding="utf-8"))
-    modules = "".join(Path(part.__file__).read_text(encoding="utf-8") for part in (latex, plots, grids, variants))
+    modules = "".join(Path(part.__file__).read_text(encoding="utf-8") for part in (latex, plots, grids, names))
     used = {word.lower() for word in russian | english} | {word.lower() for word in re.findall(r"[А-Яа-яё-]+", modules)}
     assert [word for word in WORDS.read_text(encoding="utf-8").split() if word.lower() not in used] == []

@@ -41,4 +41,6 @@ def test_stages_become_jobs(tmp_path):
     command = ["scripts/snakemake.sh", "--config", "profile=smoke", "--", str(made.relative_to(files.ROOT))]
     done = subprocess.run(command, cwd=files.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert made.is_file() and (done.stdout + done.stderr).count("has been submitted with SLURM jobid") == 2
+    log = (files.ROOT / ".run/smoke.log").read_text()
+    assert made.is_file() and log.count("has been submitted with SLURM jobid") == 2
+    assert " 2/2  features " in done.stderr

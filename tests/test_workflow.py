@@ -133,7 +133,10 @@ def test_a_deleted_figure_is_the_only_one_made_again(smoke):
     assert (SMOKE / "paper/figures/identity_vs_lam.pdf").read_bytes() == before  # byte-identical figures
 
 
-@pytest.mark.parametrize("profile", profile_names())
+THOROUGH = [pytest.param(name, marks=pytest.mark.thorough) for name in profile_names() if name not in ("smoke", "mini")]
+
+
+@pytest.mark.parametrize("profile", ["smoke", "mini", *THOROUGH])
 def test_every_profile_has_a_graph(profile):
     jobs, adapters = planned(profile, "--forceall"), load_profile(profile).adapters
     assert jobs["train"] == len(adapters)
@@ -153,6 +156,7 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
     assert {line for line in commands if "torchrun" not in line}
 
 
+@pytest.mark.thorough
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
     values = {"profile": "smoke", "publish": str(tmp_path / "base"), "judge_data": str(tmp_path / "judges"),
@@ -163,6 +167,7 @@ def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     assert not [file for file in (tmp_path / "base").rglob("*.json") if str(tmp_path) in file.read_text()]
 
 
+@pytest.mark.thorough
 def test_one_seed_is_one_adapter(smoke, tmp_path):
     """Trained twice by the notebook, in kernels of their own: the same weights, bit for bit."""
     run, values = SMOKE / "adapters/mean-own-n4-s7", {"profile": "smoke", "steps": 2, "batch_size": 4, "seed": 7}
@@ -174,6 +179,7 @@ def test_one_seed_is_one_adapter(smoke, tmp_path):
     assert all(torch.equal(weight, made[1][name]) for name, weight in made[0].items())
 
 
+@pytest.mark.thorough
 def test_two_processes_train_the_adapter_that_one_does(smoke, tmp_path):
     """The notebook under torchrun: half a batch each, the same sets and noise, the losses of the whole batch."""
     run, values = SMOKE / "adapters/mean-own-n4-s8", {"profile": "smoke", "steps": 3, "batch_size": 4, "seed": 8}

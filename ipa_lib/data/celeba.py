@@ -92,7 +92,7 @@ def read_annotations(root: str | Path) -> pd.DataFrame:
 
 
 def people_with(pictures: pd.DataFrame, n: int) -> int:
-    """How many people have at least `n` of the pictures of a table with a column person."""
+    """Number of people with at least `n` of the pictures of a table with a column person."""
     return int((pictures["person"].value_counts() >= n).sum())
 
 
@@ -231,7 +231,7 @@ def _picture_names(names: Iterable[str]) -> set[str]:
 
 
 def _annotation_file(root: Path, name: str) -> Path:
-    """Where an annotation file lies: in its own spelling, else as `.csv`; in the root itself where there is none."""
+    """Path of an annotation file: in its own spelling, else as `.csv`; in the root itself where there is none."""
     places = [root / shelf / name for shelf in SHELVES]
     spelt = [*places, *(place.with_suffix(".csv") for place in places)]
     return next((path for path in spelt if path.is_file()), root / name)
@@ -291,7 +291,7 @@ def _head(path: Path, lines: list[str]) -> int:
 
 
 def _separator(path: Path) -> str | None:
-    """What stands between two columns; None is any white space, as in `str.split`."""
+    """Text between two columns; None is any white space, as in `str.split`."""
     return "," if path.suffix == ".csv" else None
 
 

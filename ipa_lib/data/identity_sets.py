@@ -169,7 +169,7 @@ def with_prompts(sets: pd.DataFrame, prompts: str, n_refs: int | None = None) ->
 
 
 def occluded_prompts(sets: pd.DataFrame, prompts: str, n_refs: int) -> np.ndarray | None:
-    """Which of the first `n_refs` prompts of each row of `sets` are to have an occluder: bool [S, n_refs].
+    """Mask of the first `n_refs` prompts of each row of `sets` that are to have an occluder: bool [S, n_refs].
 
     "occluded0" none, "occluded100" all; "occluded50" every other one, beginning with an occluded one for every second
     person in the order of `sets`, so that half of the people have one in each slot, at N = 1 too. The same for all

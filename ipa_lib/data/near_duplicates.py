@@ -17,8 +17,8 @@ import imagehash
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..files import atomic
 from .celeba import load_picture
 
@@ -71,7 +71,7 @@ def write_pairs(pairs: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_pairs(path: str | Path) -> pd.DataFrame:
-    """What `write_pairs` stored. FileNotFoundError without it, ValueError where it is no such table."""
+    """Table that `write_pairs` stored. FileNotFoundError without it, ValueError where it is no such table."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
     try:

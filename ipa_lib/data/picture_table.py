@@ -128,7 +128,7 @@ def write_table(pictures: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """What `write_table` stored, with whole paths. FileNotFoundError without it, ValueError for a column it lacks."""
+    """Table that `write_table` stored, with whole paths. FileNotFoundError without it, ValueError without a column."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such table; run notebooks/01_prepare_data.ipynb")
     try:

@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Source:
-    """Which frozen models, and how they are used; kept beside what was made with them, so that all stages load them.
+    """Names of the frozen models and how they are used; kept beside what was made with them for later stages.
 
     A model is a local folder, one inside the repository, or the name of a repository of the hub.
     """
@@ -70,11 +70,12 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
+        """Device of the U-Net."""
         return self.unet.device
 
 
 def reduction(vae: AutoencoderKL) -> int:
-    """How many pixels a side one latent stands for."""
+    """Number of pixels a side that one latent stands for."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
@@ -161,7 +162,7 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int | 
 
 
 def _at_once(size: int) -> int:
-    """How many pictures of a size go through the autoencoder together: 4 of 512 pixels."""
+    """Number of pictures of a size that go through the autoencoder together: 4 of 512 pixels."""
     return max(1, min(64, 4 * 512**2 // size**2))
 
 
@@ -195,7 +196,7 @@ def embed_pictures(backbone: Backbone, pictures: np.ndarray, batch_size: int = 6
 
 @torch.no_grad()
 def no_picture(backbone: Backbone, patches: bool = False) -> torch.Tensor:
-    """What stands for no picture in equation (5): a zero embedding [E]; with `patches` hidden states.
+    """Embedding that stands for no picture in equation (5): zeros [E]; with `patches` hidden states.
 
     These, [patches,E], are of zeros in place of a processed picture: mid-grey. As diffusers and the published code have
     it for the linear projection and for the resampler.

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..data.captions import EMPTY, captions
 from ..data.celeba import load_pictures
 from ..data.picture_table import check_contents, with_hashes
@@ -27,7 +27,7 @@ ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extrac
 
 @dataclass(frozen=True)
 class Features:
-    """What training needs of M pictures; a picture is its row number in their table."""
+    """Tensors that training needs of M pictures; a picture is its row number in their table."""
     latents: torch.Tensor  # [M,c,h,w] scaled
     embeds: torch.Tensor   # [M,E], or [M,patches,E] with `patches`
     nothing: torch.Tensor  # [E] or [patches,E], what stands for no picture
@@ -57,7 +57,7 @@ def data_hash(pictures: pd.DataFrame) -> str:
 
 
 def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False, code: str = "") -> dict:
-    """What a cache depends on: names, captions and contents of the pictures, the encoders' files, size, dtype, code."""
+    """Key of a cache: names, captions and contents of the pictures, the encoders' files, size, dtype, code."""
     return {"data": data_hash(pictures), "encoders": source.digest(ENCODERS), "size": source.size,
             "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code}
 
@@ -109,7 +109,7 @@ def load_features(pictures: pd.DataFrame, source: Source, folder: Path, patches:
 
 
 def fault(folder: Path, key: dict) -> str | None:
-    """Why the cache in `folder` is not the one of `key`; None where it is."""
+    """Reason why the cache in `folder` is not the one of `key`; None where it is."""
     manifest = read_manifest(folder)
     if not manifest:
         return "no cached features here"
@@ -122,7 +122,7 @@ def fault(folder: Path, key: dict) -> str | None:
 
 
 def read_manifest(folder: Path) -> dict:
-    """What the cache in `folder` was made from; empty where there is none."""
+    """Manifest of the cache in `folder`, its key and more; empty where there is none."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except (FileNotFoundError, ValueError):

@@ -43,7 +43,7 @@ def begin(folder: Path, **how: object) -> None:
 
 
 def are_made(folder: Path, rows: pd.DataFrame) -> bool:
-    """Are the pictures of all `rows` there? Columns person, sample, lam."""
+    """Tell whether the pictures of all `rows` are there. Columns person, sample, lam."""
     return all((folder / picture_file(row.person, row.sample, row.lam)).is_file() for row in rows.itertuples())
 
 

@@ -38,7 +38,7 @@ def warmup_cosine(steps: int, warmup: int) -> Callable[[int], float]:
 
 @dataclass
 class Checkpoint:
-    """Where a training keeps its state every so many steps, so that one that was interrupted goes on from there.
+    """File in which a training keeps its state every so many steps, so that an interrupted one resumes from there.
 
     The file is torch's, of tensors alone, and after its end the sha256 of it: torch reads over a flipped bit.
     """
@@ -79,7 +79,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
     def kept_before(self, step: int) -> str:
-        """Which state there is to go back to, as the end of a message."""
+        """Name of the state to go back to, as the end of a message."""
         last = step // self.every * self.every
         return f"; the last good state, of step {last}, is {self.path}" if last else "; no state was kept before it"
 
@@ -229,7 +229,7 @@ def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tens
 @torch.no_grad()
 def bad_sets(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], seed: int, step: int,
              weights: torch.Tensor | None = None) -> str:
-    """Which sets of a batch have no finite loss by themselves, as a part of a message; of several the first."""
+    """Sets of a batch that have no finite loss by themselves, as a part of a message; of several the first."""
     count = len(batch["target"])
     losses = [adapter_loss(adapter, unet, scheduler, features, batch, step_generator(seed, step), P_DROP,
                            slice(i, i + 1), weights) for i in range(count)]

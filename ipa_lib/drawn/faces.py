@@ -26,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm.auto import tqdm
 
+from ..bars import tqdm
 from ..data.celeba import ATTRIBUTES
 from ..files import atomic
 
@@ -66,7 +66,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Identity:
-    """What is fixed for a person."""
+    """Factors that are fixed for a person."""
 
     male: bool
     young: bool
@@ -115,7 +115,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Nuisance:
-    """What is fresh for each picture."""
+    """Factors that are fresh for each picture."""
 
     occluder: str
     occluder_style: int
@@ -236,12 +236,12 @@ def identity_factors(seed: int, person: int) -> Identity:
 
 
 def occluder(seed: int, person: int, picture: int) -> str:
-    """What covers the face in this picture: "none", "sunglasses", "hat" or "mask"."""
+    """Name of what covers the face in this picture: "none", "sunglasses", "hat" or "mask"."""
     return _pick(_rng(2, seed, person, picture), OCCLUDERS)
 
 
 def other_occluder(seed: int, person: int, picture: int) -> str:
-    """What covers the face where this picture is to have an occluder and has none; as frequent as in `OCCLUDERS`."""
+    """Occluder of a picture that is to have one and has none; as frequent as in `OCCLUDERS`."""
     return _pick(_rng(5, seed, person, picture), {name: share for name, share in OCCLUDERS.items() if name != "none"})
 
 
@@ -387,13 +387,16 @@ class Portrait:
         return self.head(np.stack([x, points[:, 1] + self.n.pitch], 1))
 
     def fill(self, pixels: np.ndarray, colour: Colour) -> None:
+        """Fill the polygon through points in pixels."""
         self.pen.polygon(pixels.ravel().tolist(), fill=colour)
 
     def stroke(self, pixels: np.ndarray, colour: Colour, width: float) -> None:
+        """Draw a line of a width in pixels through points."""
         width *= self.n.scale * self.side
         self.pen.line(pixels.ravel().tolist(), fill=colour, width=max(1, round(width)))
 
     def disc(self, pixel: np.ndarray, radius: float, colour: Colour) -> None:
+        """Draw a filled circle around a point; pixels."""
         (x, y), r = pixel, radius * self.n.scale * self.side
         self.pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
@@ -441,6 +444,7 @@ def _back_tails(p: Portrait) -> None:
 
 
 def draw_back_hair(p: Portrait) -> None:
+    """Draw the hair behind head and shoulders."""
     cut, hat = p.i.cut, p.n.occluder == "hat"
     if cut == "bob":
         _back_curtain(p, 0.2, 0.02)
@@ -455,6 +459,7 @@ def draw_back_hair(p: Portrait) -> None:
 
 
 def draw_body(p: Portrait) -> None:
+    """Draw neck, shoulders and clothes."""
     i, n, s = p.i, p.n, p.side
     x, skin = (0.5 + n.shift[0] * 0.6), _shade(i.skin, 0.82)
     neck, wide = i.neck, 0.3 if not i.male else 0.36
@@ -480,6 +485,7 @@ def draw_body(p: Portrait) -> None:
 
 
 def draw_head(p: Portrait) -> None:
+    """Draw face and ears in the colour of the skin."""
     i, yaw = p.i, p.n.yaw
     for s in (-1, 1):
         x = s * (i.face_width + 0.012) - yaw * 0.06
@@ -493,6 +499,7 @@ def draw_head(p: Portrait) -> None:
 
 
 def draw_cheeks(p: Portrait) -> None:
+    """Draw cheeks, mole and what else lies on the skin."""
     i = p.i
     if i.rosy:
         for s in (-1, 1):
@@ -508,6 +515,7 @@ def draw_cheeks(p: Portrait) -> None:
 
 
 def draw_eyes(p: Portrait) -> None:
+    """Draw eyes and brows."""
     for s in (-1, 1):
         _draw_eye(p, s)
         _draw_brow(p, s)
@@ -540,6 +548,7 @@ def _draw_brow(p: Portrait, s: int) -> None:
 
 
 def draw_nose(p: Portrait) -> None:
+    """Draw the nose."""
     i = p.i
     y, w = i.eye_height + i.nose_length, i.nose_width
     dark, deep = _shade(i.skin, 0.8), _shade(i.skin, 0.5)
@@ -560,6 +569,7 @@ def draw_nose(p: Portrait) -> None:
 
 
 def draw_mouth(p: Portrait) -> None:
+    """Draw the mouth, open or closed, smiling or not."""
     i, n = p.i, p.n
     half = i.mouth_width * (1.15 if n.smiling else 1.0)
     xs = _ACROSS * half
@@ -576,6 +586,7 @@ def draw_mouth(p: Portrait) -> None:
 
 
 def draw_beard(p: Portrait) -> None:
+    """Draw beard and moustache."""
     i, colour = p.i, _mix(p.i.hair, (85, 42, 16), 0.36)
     if p.n.occluder == "mask":
         return
@@ -610,7 +621,7 @@ def _hairline(i: Identity) -> np.ndarray:
 
 
 def _locks(i: Identity) -> float:
-    """How far down the hair reaches beside the face."""
+    """Depth to which the hair reaches beside the face."""
     return {"bob": 0.16, "long": 0.26, "wavy": 0.24, "buzz": -0.06, "curly": 0.02, "afro": -0.02}.get(
         i.cut, -0.02
     )
@@ -650,6 +661,7 @@ def _tuft(p: Portrait) -> None:
 
 
 def draw_hair(p: Portrait) -> None:
+    """Draw the hair in front."""
     i, hat = p.i, p.n.occluder == "hat"
     if i.cut == "bald" or (hat and i.cut not in SHOWN_UNDER_A_HAT):
         return
@@ -687,6 +699,7 @@ def _bridge(p: Portrait, x: float, y: float, r: float, colour: Colour, width: fl
 
 
 def draw_glasses(p: Portrait) -> None:
+    """Draw the person's own glasses."""
     i = p.i
     if i.glasses == "none" or p.n.occluder == "sunglasses":
         return
@@ -698,6 +711,7 @@ def draw_glasses(p: Portrait) -> None:
 
 
 def draw_sunglasses(p: Portrait) -> None:
+    """Draw sunglasses, an occluder."""
     i, style = p.i, ("round", "square", "cat")[p.n.occluder_style]
     dark = _mix((14, 14, 20), p.n.occluder_colour, 0.12)
     frame = _mix((14, 14, 20), p.n.occluder_colour, 0.5)
@@ -712,6 +726,7 @@ def draw_sunglasses(p: Portrait) -> None:
 
 
 def draw_mask(p: Portrait) -> None:
+    """Draw a face mask, an occluder."""
     i = p.i
     cloth = ((165, 210, 230), (245, 245, 245), p.n.occluder_colour)[p.n.occluder_style]
     jaw = _outline(i, 1.01, 1.0, 0.012)[2:23]
@@ -730,6 +745,7 @@ def draw_mask(p: Portrait) -> None:
 
 
 def draw_hat(p: Portrait) -> None:
+    """Draw a hat, an occluder."""
     (_beanie, _baseball_cap, _brimmed_hat)[p.n.occluder_style](p, p.n.occluder_colour)
 
 
@@ -756,6 +772,7 @@ def _brimmed_hat(p: Portrait, colour: Colour) -> None:
 
 
 def draw_occluder(p: Portrait) -> None:
+    """Draw the occluder of this picture, if it has one."""
     worn = {"sunglasses": draw_sunglasses, "hat": draw_hat, "mask": draw_mask}
     if p.n.occluder in worn:
         worn[p.n.occluder](p)
@@ -826,7 +843,7 @@ def write_mini_celeba(root, people: int, pictures: int, seed: int, size: int = 6
 
 
 def is_drawn(root: str | Path) -> bool:
-    """Is it a folder that `write_mini_celeba` has begun or finished?"""
+    """Tell whether `write_mini_celeba` has begun or finished a folder."""
     return (Path(root) / STAMP).is_file()
 
 
@@ -851,7 +868,7 @@ def _read_stamp(root: str | Path) -> dict:
 
 
 def occluders(root: str | Path, files: Sequence[str]) -> list[str]:
-    """What covers the face in each of `files` of a folder that `write_mini_celeba` finished; empty: nothing.
+    """Names of what covers the face in each of `files` of a finished drawn folder; empty: nothing.
 
     Errors as `drawn_factors`.
     """

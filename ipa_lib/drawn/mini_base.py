@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer as BPETokenizer
 from tokenizers import models, normalizers, pre_tokenizers, trainers
-from tqdm.auto import tqdm
 from transformers import (
     CLIPImageProcessorPil,
     CLIPTextConfig,
@@ -30,6 +29,7 @@ from transformers import (
     RegNetForImageClassification,
 )
 
+from ..bars import tqdm
 from ..diffusion.backbone import encode_pictures
 from ..diffusion.training import Checkpoint, denoising_loss, draw_noise, fit, min_snr_weights, step_generator
 from ..files import atomic
@@ -194,6 +194,7 @@ class ExponentialAverage:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
 
     def copy_to_modules(self) -> None:
+        """Give the modules their averaged weights."""
         for parameter, average in zip(self.parameters, self.average, strict=True):
             parameter.data.copy_(average)
 
@@ -216,7 +217,7 @@ def steps_of(draw: Callable, loss_of: Callable, seed: int, files: Sequence[str])
 
 @torch.no_grad()
 def bad_pictures(loss_of: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, files: Sequence[str]) -> str:
-    """Which pictures of a batch have no finite loss by themselves, as a part of a message; of several the first.
+    """Pictures of a batch that have no finite loss by themselves, as a part of a message; of several the first.
 
     Each is held against itself, since a contrastive loss needs two pictures of a person.
     """

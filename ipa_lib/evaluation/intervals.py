@@ -65,7 +65,7 @@ def contrast(a: pd.DataFrame, b: pd.DataFrame, metric: str, **settings) -> Inter
 
 
 def people_weights(groups, resamples: int, seed: int | Sequence[int] = 0) -> np.ndarray:
-    """How often each row counts in each resample, int64 [R, M]; all rows of one person count alike.
+    """Number of times that each row counts in each resample, int64 [R, M]; all rows of one person count alike.
 
     A function of (the sorted people, resamples, seed): two sets of the same people get the same draws.
     Raises ValueError: fewer than 2 people (one person says nothing about the next), resamples < 1.

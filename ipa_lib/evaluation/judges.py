@@ -5,12 +5,14 @@ logit for each attribute that a caption can mention. A file can name other netwo
 (`photo_judges`): an identity network, one of features and classes, and CLIP beside the attributes or in their place.
 S pictures (B of a batch), D, F, K, A, C the widths of what is said about each.
 """
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,9 @@ import torch.nn.functional as F
 from transformers import RegNetForImageClassification
 
 from ..data.captions import CAPTIONED, HAIR, MENTIONED_WHEN_FALSE, resolve
-from . import photo_judges
-from .photo_judges import Clip
+
+if TYPE_CHECKING:
+    from .photo_judges import Clip
 
 KINDS = 2 * 2 * (len(HAIR) + 1)  # classes of IS: hair (5 attributes or none) × beard × glasses
 IDENTITY_WIDTH = 128
@@ -29,7 +32,7 @@ POLARITY = [-1.0 if name in MENTIONED_WHEN_FALSE else 1.0 for name in CAPTIONED]
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judges say about S pictures, in their order; None where there is no judge for it."""
+    """Outputs of the judges for S pictures, in their order; None where there is no judge for it."""
     identity: np.ndarray  # [S,D] unit vectors; the cosine of two is the similarity of the persons; NaN: no face
     features: np.ndarray  # [S,F] pooled, for FID and KID
     class_logits: np.ndarray | None = None      # [S,K] over the kinds, for IS
@@ -127,6 +130,8 @@ def _load_net(folder: Path, device: torch.device | str) -> RegNetForImageClassif
 
 def _load_file(path: Path, device: torch.device | str) -> Judges:
     """Text agreement is the attribute judge's matter where the file names one, else CLIP's."""
+    from . import photo_judges  # CLIP, torchmetrics: 2 s that drawn faces don't need
+
     spec, folder = photo_judges.read_spec(path), path.parent
     try:
         identity, identity_name, misses_faces = photo_judges.load_identity(spec, folder)

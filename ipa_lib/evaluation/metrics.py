@@ -18,7 +18,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from .inception import FrechetInceptionDistance, InceptionScore, KernelInceptionDistance
 from .intervals import Interval, people_weights, recentred
 
 LOWEST_LOG_PROB = -600.0  # exp(-600) is still a normal float64: 0 · log 0 never becomes NaN
@@ -33,6 +32,8 @@ def fid(real, fake) -> float:
     these do not exceed F it is computed all the same, and `rank_note` has the line to say so.
     Raises ValueError: fewer than 2 pictures, widths that differ, features that are not finite.
     """
+    from .inception import FrechetInceptionDistance
+
     real, fake = _pair(real, fake)
     origin = real.mean(0)  # the distance ignores a common shift; torchmetrics' raw moments do not
     metric = FrechetInceptionDistance(feature=_GivenFeatures(real.shape[1]))
@@ -59,6 +60,8 @@ def kid(real, fake, subset_size: int | None = None, seed: int = 0, subsets: int 
     subset_size None: all pictures, or as many as the smaller set has. Unbiased, so it may be negative.
     Raises ValueError as `fid`, and for a subset_size outside 2…min(M, M').
     """
+    from .inception import KernelInceptionDistance
+
     real, fake = _pair(real, fake)
     smaller = min(len(real), len(fake))
     size = smaller if subset_size is None else subset_size
@@ -82,6 +85,8 @@ def inception_score(log_probs, splits: int = 10, seed: int = 0) -> tuple[float, 
     interval. Splits are equal where M is a multiple of `splits`; else the last is smaller (torch.chunk).
     Raises ValueError: probabilities instead of logarithms, fewer than 2 pictures or classes, M < splits.
     """
+    from .inception import InceptionScore
+
     log_probs = _log_probs(log_probs)
     if not 1 <= splits <= len(log_probs):
         raise ValueError(f"splits: expected 1 to {len(log_probs)} (the pictures), got {splits}")

@@ -30,7 +30,6 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from ..hub import first_line, local_folder
 from .alignment import SIDE, crop, known_points
-from .inception import load_inception
 
 REQUIRED = ("identity", "features")
 OF_ONNX = ("points", "detector", "mean", "std")  # how an ONNX identity network is shown its faces
@@ -196,6 +195,8 @@ def load_features(spec: Mapping, folder: Path, device: torch.device | str = "cpu
         return partial(look, load_callable(name, folder)), Path(name).name
     if name != "inception":
         raise ValueError(f'features: "inception" or a callable, module:function, was expected, got {name!r}')
+    from .inception import load_inception
+
     network, name = load_inception(folder / spec["weights"] if "weights" in spec else None)
     return partial(look, network.to(device), device=device), name
 

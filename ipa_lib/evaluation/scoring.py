@@ -39,7 +39,7 @@ SCORE_COLUMNS = (*SCORE_KEYS, "person", "sample", *SCORES)
 
 @dataclass(frozen=True)
 class Reference:
-    """What every cell is judged against: real pictures of which none is a prompt and none a sample's target.
+    """Real pictures that every cell is judged against: none is a prompt and none a sample's target.
 
     So the targets themselves, judged as a cell, are the ceiling, and no picture is compared with itself.
     """
@@ -83,7 +83,7 @@ def make_reference(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, s
 
 
 def _looked_at(judges: Judges, paths: Sequence[str], size: int) -> Judged:
-    """What the judges say of files, of which few are in memory at a time."""
+    """Outputs of the judges for files, of which few are in memory at a time."""
     parts = [judges.look(load_pictures(paths[i:i + BATCH], size)) for i in range(0, len(paths), BATCH)]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Judged)}
     whole: dict[str, Any] = {name: None if x[0] is None else np.concatenate(x) for name, x in columns.items()}
@@ -225,7 +225,7 @@ def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> t
 
 
 def order_change(judges: Judges, in_order: Path, reversed_: Path, lam: float = 1.0) -> float:
-    """How much samples change when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
+    """Change of samples when their prompts are reversed: mean of 1 − cosine of the identity embeddings of two.
 
     Two galleries, alike but for the order of the prompts. Pairs of which one shows no face are left out. ValueError
     where the samples of the two are not the same people, targets and noise.

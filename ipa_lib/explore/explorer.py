@@ -80,7 +80,7 @@ class Subject:
     held_out: np.ndarray | None = None  # [K,D]
 
     def others(self, prompts: Sequence[int]) -> np.ndarray:
-        """What a picture drawn from these prompts is judged against, [K,D], without pictures that show no face."""
+        """Embeddings [K,D] that a picture drawn from these prompts is judged against, of pictures with a face."""
         left = np.setdiff1d(np.arange(len(self.seen)), prompts)
         held = self.seen[left] if self.held_out is None else self.held_out
         return held[np.isfinite(held).all(1)]
@@ -88,7 +88,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be drawn, in one batch: a picture for each row, all of one person, text and adapter."""
+    """Request for one batch: a picture for each row, all of one person, text and adapter."""
 
     adapter: str
     subject: Subject
@@ -136,10 +136,11 @@ class Session:
 
     @property
     def people(self) -> list[int]:
+        """Numbers of the people to choose from."""
         return self.sets["person"].tolist()
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What was made for `key` before, else what is made now; of more than `KEPT` the oldest goes."""
+        """Value made for `key` before, else made now; of more than `KEPT` the oldest goes."""
         if key not in self.memory:
             self.memory[key] = make()
             if len(self.memory) > KEPT:
@@ -173,11 +174,12 @@ class Session:
         return load_picture(self.table["path"].iloc[first], self.models.picture_size)
 
     def embed(self, pictures: np.ndarray) -> Tensor:
-        """What the adapters take of uint8 pictures [M,H,W,3]: [M,E], or [M,patches,E] for a resampler."""
+        """Embeddings of uint8 pictures [M,H,W,3] for the adapters: [M,E], or [M,patches,E] for a resampler."""
         return embed_pictures(self.models, pictures, patches=self.patches)
 
     @property
     def patches(self) -> bool:
+        """Tell whether the adapters take hidden states of patches."""
         return bool(self.adapter(self.adapters[0]).projection.patches)
 
     def adapter(self, name: str) -> MultiImageAdapter:
@@ -194,7 +196,7 @@ class Session:
 
     # K' and V' of both branches of equation (5), once for all steps, samples and λ
     def keys_values(self, adapter: str, subject: Subject, prompts: tuple[tuple[int, ...], ...]) -> ImageKV | None:
-        """Of one or several choices of prompts; None where no choice has any. Errors as `MultiImageAdapter.forward`."""
+        """Keys and values of choices of prompts; None where none has any. Errors as `MultiImageAdapter.forward`."""
         return self.once((adapter, subject, prompts), lambda: self._keys_values(adapter, subject, prompts))
 
     def _keys_values(self, adapter: str, subject: Subject, prompts: tuple[tuple[int, ...], ...]) -> ImageKV | None:
@@ -219,7 +221,7 @@ class Session:
         return self.once(wish, lambda: self._judged(wish, self._decoded(x_t)))
 
     def listen(self, wish: Wish) -> Generator[int, None, dict[str, np.ndarray]]:
-        """Which prompt each place of the one picture of a wish listened to, means over the steps.
+        """Attention of each place of the one picture of a wish to each prompt, means over the steps.
 
         Returns [N,h,w] by the name of the layer, under `EVERYWHERE` the mean over the layers. ValueError where nothing
         can be listened to: without prompts, and at λ = 0.
@@ -265,7 +267,7 @@ class Session:
         return Drawn(pictures, np.array(scores))
 
     def score_of_truth(self, subject: Subject) -> float:
-        """What the judge gives the held-out picture itself: about as much as can be reached. NaN as `likeness`."""
+        """Score of the held-out picture itself: about as much as can be reached. NaN as `likeness`."""
         if subject.truth is None:
             return float("nan")
         return likeness(self.judges.identify(subject.truth[None])[0], subject.others(()))
@@ -293,7 +295,7 @@ def open_session(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, se
 
 
 def own_judges(profile: str) -> str:
-    """Who judges the samples of a profile, as its file says; of results without one, the judges of drawn faces."""
+    """Judges of a profile, as its file names them; of results without one, those of drawn faces."""
     known = load_profile(profile if profile in profile_names() else DEFAULT)
     return str(known.settings("06_evaluate")["judged_by"])
 
@@ -314,11 +316,12 @@ def quietly() -> Iterator[None]:
 
 
 def adapter_file(results: Path, name: str) -> Path:
+    """Path of an adapter's weights."""
     return results / "adapters" / name / "adapter.safetensors"
 
 
 def marks(pictures: pd.DataFrame) -> tuple[str, ...]:
-    """What hides the face in each row: of drawn faces as drawn, else a hat where the attributes tell of one."""
+    """Names of what hides the face in each row: of drawn faces as drawn, else a hat where attributes tell of one."""
     root = Path(pictures["path"].iloc[0]).parent.parent
     if faces.is_drawn(root):
         return tuple(faces.occluders(root, pictures["file"]))

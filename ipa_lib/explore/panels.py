@@ -101,6 +101,7 @@ class Thumbnails(ipywidgets.VBox):
 
     @property
     def chosen(self) -> tuple[int, ...]:
+        """Numbers of the ticked pictures."""
         return tuple(i for i, button in enumerate(self.buttons) if button.value)
 
     def set(self, on: Sequence[int]) -> None:

@@ -43,7 +43,7 @@ class Table:
 
 
 def command(profile: str) -> str:
-    """What makes the results of a profile."""
+    """Command that makes the results of a profile."""
     return "make report" if profile == DEFAULT else f"make report PROFILE={profile}"
 
 
@@ -65,6 +65,7 @@ def values(table: pd.DataFrame, name: str) -> list:
 
 
 def of_adapters(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of adapters, without ceilings and other people's prompts."""
     return table[~table["adapter"].isin(BOUNDS)]
 
 
@@ -78,7 +79,7 @@ def chosen(table: pd.DataFrame, metric: str, wanted: Mapping[str, object]) -> pd
 
 
 def usual_filters(table: pd.DataFrame) -> dict[str, object]:
-    """Where the filters stand at first: at the main adapter's merge, slots and first seed, own prompts and usual w."""
+    """First values of the filters: the main adapter's merge, slots and first seed, own prompts and usual w."""
     main = roles(table)["main"]
     rows = usual(of_adapters(table))
     w = rows.loc[rows["adapter"].isin(main.names), "guidance"].iloc[0]
@@ -118,7 +119,7 @@ def figure(table: pd.DataFrame, rows: pd.DataFrame, metric: str, x: str) -> Figu
 
 
 def places(fig: Figure, rows: pd.DataFrame, x: str) -> np.ndarray:
-    """Where each row lies in its `figure`: [R,2], fractions from the left and from the top."""
+    """Place of each row in its `figure`: [R,2], fractions from the left and from the top."""
     found = fig.axes[0].transData.transform(rows[[x, "value"]].to_numpy(float)) / fig.bbox.size
     return np.column_stack([found[:, 0], 1 - found[:, 1]])
 
@@ -146,7 +147,7 @@ def _references(ax: Axes, table: pd.DataFrame, metric: str) -> None:
 
 
 def behind(found: Table, row: Mapping) -> list[tuple[str, str]]:
-    """What of a row's run is on disk: ("run folder" or "executed notebook", path from the root of the repository)."""
+    """Files of a row's run on disk: ("run folder" or "executed notebook", path from the root of the repository)."""
     cell = f"{row['adapter']}/{row['cell']}"
     folder = found.results / "samples" / cell
     notebooks = [folder / "05_generate.ipynb", found.results / "metrics" / cell / "06_evaluate.ipynb",

@@ -75,7 +75,7 @@ def explore(profile: str = DEFAULT, max_refs: int = 4, people: int = 24, judged_
 
 
 def or_sentence(make: Callable[[], Made]) -> Made | Notice:
-    """What is made, or the sentence that says why it can't be."""
+    """Value that is made, or the sentence that says why it can't be."""
     try:
         return make()
     except explorer.EXPECTED as error:
@@ -182,7 +182,7 @@ class Page:
             self.caption.value = caption(ticked)
 
     def wish(self, rows: tuple[Row, ...]) -> Wish:
-        """What the controls ask for."""
+        """Request that the controls stand for."""
         return Wish(self.adapter.value, self.subject, self.caption.value.strip(), rows, self.w.value, self.steps.value,
                     self.seed.value)  # fmt: skip
 
@@ -312,7 +312,7 @@ class Strips:
 
 
 class Attention:
-    """Which prompt each region of a sample listened to, of a layer or of all."""
+    """Panel of which prompt each region of a sample attended to, of a layer or of all."""
 
     def __init__(self, page: Page):
         self.page, self.map, self.note = page, image(), ipywidgets.HTML()
@@ -446,7 +446,7 @@ class Results:
             self.choose(change["new"])
 
     def choose(self, number: int) -> None:
-        """What lies behind a row: its samples, run folder and executed notebook."""
+        """Show what lies behind a row: its samples, run folder and executed notebook."""
         chosen = self.rows.iloc[number]
         for i, dot in enumerate(self.dots):
             (dot.add_class if i == number else dot.remove_class)("ipa-on")
@@ -465,20 +465,24 @@ class Results:
 
 
 def progress() -> ipywidgets.IntProgress:
+    """Bar that a stream fills."""
     return ipywidgets.IntProgress(layout={"width": "160px", "visibility": "hidden"})
 
 
 def button(text: str, act: Callable, width: str) -> ipywidgets.Button:
+    """Button with a text that calls `act`."""
     made = ipywidgets.Button(description=text, layout={"width": width})
     made.on_click(act)
     return made
 
 
 def column(*children: ipywidgets.Widget) -> ipywidgets.VBox:
+    """Children below each other."""
     return ipywidgets.VBox(children, layout={"align_items": "center", "margin": "0 12px 0 0"})
 
 
 def heading(text: str) -> ipywidgets.HTML:
+    """Heading of a part of the page."""
     return ipywidgets.HTML(f"<b>{html.escape(text)}</b>")
 
 
@@ -496,7 +500,7 @@ def free_names(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
 
 
 def parameters(wish: Wish, sample: int) -> dict[str, object]:
-    """What a picture of a wish was made of."""
+    """Parameters that a picture of a wish was made with."""
     made = wish.rows[sample]
     return {"person": wish.subject.name, "adapter": wish.adapter, "n_refs": len(made.prompts),
             "prompts": " ".join(str(one + 1) for one in made.prompts), "caption": wish.caption, "lam": made.lam,
@@ -504,11 +508,12 @@ def parameters(wish: Wish, sample: int) -> dict[str, object]:
 
 
 def number(score: float) -> str:
+    """Text of a score."""
     return "–" if np.isnan(score) else f"{score:.2f}"
 
 
 def of_truth(subject: Subject, score: float) -> str:
-    """What stands below the held-out picture, or in place of it."""
+    """Text below the held-out picture, or in place of it."""
     if subject.truth is None:
         return "photographs not<br>ticked are judges"
     return f"held out: identity <b>{number(score)}</b>"

@@ -182,7 +182,7 @@ class MultiImageAdapter(nn.Module):
 # cos(W'_p, W'_q) of the matrices of Equation 6
 @torch.no_grad()
 def slot_cosines(adapter: MultiImageAdapter) -> Tensor:
-    """How alike the slots have become: cosines of their matrices, flattened, float [layers, 2, N, N].
+    """Cosines of the slots' matrices, flattened: how alike they have become, float [layers, 2, N, N].
 
     Layers in the order of `config.layers`; 0 is to_k, 1 is to_v.  All are 1 in a new adapter, whose slots start alike:
     what is below 1 was learned.  A matrix of zeros has cosine 0 with all.  Shared slots: [layers, 2, 1, 1], ones.

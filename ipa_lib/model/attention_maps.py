@@ -35,7 +35,7 @@ from .attention import ImageKV, ImageTextAttention, Lams, is_zero, split_heads
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What one cross-attention layer saw in one forward pass; float32, without gradients, on the U-Net's device.
+    """Inputs of one cross-attention layer in one forward pass; float32, without gradients, on the U-Net's device.
 
     `probs` [B, H, P, L, T]: every row over the T keys sums to 1, and a key that is not there has exactly 0.
     `weights` [B, P] and `shares` [B, N, tokens of a prompt] are those of the `ImageKV`.
@@ -100,7 +100,7 @@ def listening(processor, records: list[Record]):
 @torch.autocast("cpu", enabled=False)
 @torch.autocast("cuda", enabled=False)
 def record(layer: str, attn: Attention, hidden_states: Tensor, image_kv: ImageKV) -> Record:
-    """What `layer` sees in `image_kv` from hidden_states [B, L, C]."""
+    """Record of `layer` for `image_kv` and hidden_states [B, L, C]."""
     q = split_heads(attn.to_q(hidden_states.to(attn.to_q.weight.dtype)), attn.heads)  # [B, H, L, d]
     g = split_heads(image_kv.layers[layer][0].to(q.dtype), attn.heads)  # [B, P, H, T, d]
     rest = (x if x is None else x.detach().float() for x in (image_kv.weights, image_kv.shares))

@@ -139,7 +139,7 @@ def start_adapter(start: str, unet: UNet2DConditionModel, image_encoder: CLIPVis
 
 
 def origin(start: str) -> str:
-    """What `start_adapter` starts from, for the record: the kind of projection, or a file's name and sha256."""
+    """Name of what `start_adapter` starts from, for the record: the kind of projection, or a file's name and sha256."""
     return start if start in PROJECTIONS else f"{start} {sha256(local_file(start))}"
 
 

@@ -95,7 +95,7 @@ class PerceiverAttention(nn.Module):
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        """What is added to the latents, [..., T, D]."""
+        """Update that is added to the latents, [..., T, D]."""
         latents = self.norm2(latents)
         k, v = self.to_kv(torch.cat([self.norm1(x), latents], -2)).chunk(2, dim=-1)  # [..., patches + T, D]
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for y in (self.to_q(latents), k, v))

@@ -2,8 +2,9 @@
 
 A question is one function, `Results` -> rows; adding one is a sibling of those below. In its table a row is one number:
 the columns of its index (n_refs, lam, merge …), then measure, value, low, high, count, runs, against. `against` says
-what a difference is taken from and is empty for a value; `count` is the number of samples behind it, `runs` of
-trainings. A table has no rows where the grid lacks what its question needs. λ is 1 where no column says else.
+what a difference is taken from and is empty for a value. `count` is the number of samples of one training behind a
+value, and of all pairs behind a difference; `runs` is the number of trainings. A table has no rows where the grid lacks
+what its question needs. λ is 1 where no column says else.
 
 Values are those of the tidy table, averaged over the seeds of a variant. Differences are of the same samples, paired by
 (seed, person, sample) over the seeds that both sides have, with an interval over people.
@@ -52,6 +53,7 @@ class Results:
 
     @property
     def main(self) -> Variant:
+        """Variant that the paper calls the main adapter."""
         return roles(self.table)["main"]
 
 
@@ -159,8 +161,8 @@ def bounds(results: Results) -> Iterator[dict]:
 
 @question("contrast")
 def contrasts(results: Results) -> Iterator[dict]:
-    """What the text says of the main adapter in one sentence each; of whole sets (FID, KID, IS) differences are not
-    paired: their interval is from the one end's distance to the other's."""
+    """Differences that the text states of the main adapter in one sentence each. Of whole sets (FID, KID, IS) they are
+    not paired: their interval is from the one end's distance to the other's."""
     main, best, alt = results.main, best_lam(results.table), roles(results.table).get("alt")
     n_min, n_max = main.n_refs[0], main.n_refs[-1]
     at = lambda n, lam, v=main, metric="identity": scored(results, v.names, n, lam=lam, metric=metric)  # noqa: E731
@@ -179,6 +181,10 @@ def contrasts(results: Results) -> Iterator[dict]:
             measure = f"{contrast if contrast == 'text' else 'identity'}_difference"
             yield _difference({"contrast": contrast}, measure, *pair)
     one, zero = (_by_metric(_cell(results, main.names, n_max, lam)) for lam in (1, 0))
+    if pairs["other"][1].empty:  # not scored sample by sample
+        other = measured(answer(results, "bounds"), "identity", bound="other")[["value", "low", "high"]].to_numpy()
+        yield from (_row({"contrast": "other"}, "identity_difference", _apart(one["identity"], three), against="other")
+                    for three in other)
     for metric in ("fid", "kid", "is"):
         if metric in one and metric in zero:
             yield _row({"contrast": metric}, "unpaired", _apart(one[metric], zero[metric]), against="lam=0")
@@ -193,7 +199,7 @@ def _other_prompts(results: Results) -> pd.Series:
 
 
 def _apart(a: intervals.Interval, b: intervals.Interval) -> tuple[float, float, float]:
-    """Of two intervals: above 0 where a lies above b as a whole, below where it lies below."""
+    """Distance of two intervals: above 0 where a lies above b as a whole, below where it lies below."""
     return a[0] - b[0], a[1] - b[2], a[2] - b[1]
 
 
@@ -437,7 +443,7 @@ def each_n(results: Results) -> Iterator[dict]:
 
 
 def trained_for_one_n(v: Variant, main: Variant) -> bool:
-    """Is it main's counterpart with a fixed n?"""
+    """Tell whether a variant is main's counterpart with a fixed n."""
     return main.random_n and not v.random_n and v.differs(main) <= {"n_max", "random_n"}
 
 
@@ -507,7 +513,7 @@ def fitted(results: Results) -> Iterator[dict]:
 
 @question("n_refs")
 def mlp(results: Results) -> Iterator[dict]:
-    """What a hidden layer in the projection of the starting adapter gains (benchmarks/start_quality.py)."""
+    """Gain by a hidden layer in the projection of the starting adapter (benchmarks/start_quality.py)."""
     file = results.bench / "start_quality.csv"
     frame = pd.read_csv(file) if file.is_file() and _of_drawn_people(results) else pd.DataFrame()
     for row in frame.query("projection == 'mlp' and metric == 'gain'").itertuples() if len(frame) else ():
@@ -568,7 +574,8 @@ def _values(index: dict, rows: pd.DataFrame, *metrics: str, called: str = "") ->
     for metric, three in _by_metric(rows).items():
         if not metrics or metric in metrics:
             count = rows.loc[rows["metric"] == metric, "count"].max()
-            yield _row(index, called or metric, three, count, rows["adapter"].nunique())
+            runs = rows.loc[~rows["adapter"].isin(BOUNDS), "adapter"].nunique()
+            yield _row(index, called or metric, three, count, runs or np.nan)
 
 
 def _difference(index: dict, measure: str, a: pd.Series, b: pd.Series | float, against: str) -> dict:

@@ -220,7 +220,7 @@ def _bar(grid: Grid, heat: AxesImage, equal: float, name: str, mark: str) -> Non
 
 
 def _numbers(grid: Grid, tones: Sequence, name: str) -> None:
-    """Which colour is which prompt, in the cell below the last panel; four in a column."""
+    """Legend of the prompts' colours, in the cell below the last panel; four in a column."""
     patches = {str(p): Patch(color=tone) for p, tone in enumerate(tones, start=1)}
     cell = grid.box(grid.left(len(tones) + 1), grid.upper(1), grid.side_cm, grid.side_cm)
     look = {"ncols": -(-len(tones) // 4), "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2, "borderpad": 0}
@@ -245,14 +245,17 @@ class Grid:
         self.fig = plt.figure(figsize=(self.width * CM, self.height * CM))
 
     def left(self, column: int) -> float:
+        """Left edge of a column in cm."""
         gaps = sum(gap for before, gap in self.gaps.items() if before <= column)
         return self.margin + self.pad + column * self.side_cm + gaps
 
     def upper(self, row: int) -> float:
+        """Upper edge of a row in cm."""
         gaps = sum(gap for before, gap in self.row_gaps.items() if before <= row)
         return self.top + self.pad + row * self.side_cm + gaps
 
     def show(self, row: int, column: int, picture: np.ndarray) -> Axes:
+        """Show a uint8 picture [H, W, 3] in a cell; returns its axes."""
         inner = self.side_cm - 2 * self.pad
         x, y = self.left(column) + self.pad, self.upper(row) + self.pad
         ax = self.fig.add_axes(self.box(x, y, inner, inner))
@@ -262,9 +265,11 @@ class Grid:
         return ax
 
     def head(self, start: int, stop: int, text: str) -> None:
+        """Write a heading above columns start … stop - 1."""
         self._head((self.left(start) + self.left(stop - 1) + self.side_cm) / 2, text)
 
     def head_margin(self, text: str) -> None:
+        """Write a heading above what stands beside the rows."""
         self._head(self.margin / 2, text)
 
     def _head(self, middle: float, text: str) -> None:
@@ -272,10 +277,12 @@ class Grid:
         self.fig.text(middle / self.width, self._y(y), text, ha="center", va="baseline")
 
     def beside(self, row: int, text: str, **look) -> None:
+        """Write a text beside a row."""
         middle = self.upper(row) + self.side_cm / 2
         self.fig.text(self.margin / 2 / self.width, self._y(middle), text, ha="center", va="center", **look)
 
     def under(self, row: int, column: int, text: str) -> None:
+        """Write a text of one or two lines below a cell."""
         middle = self.left(column) + self.side_cm / 2
         y = self.upper(row) + self.side_cm + 0.03 + 0.17 * (1 + text.count("\n"))
         self.fig.text(middle / self.width, self._y(y), text, ha="center", va="center", fontsize=7.5)
@@ -298,7 +305,7 @@ class Grid:
 
 
 def _raised(text: str) -> float:
-    """How many points above its baseline matplotlib sets a heading with a formula: it rounds the height up to whole
+    """Points above its baseline at which matplotlib sets a heading with a formula: it rounds the height up to whole
     ones."""
     if "$" not in text:
         return 0.0

@@ -88,7 +88,7 @@ def _keys_of(name: str, frame: pd.DataFrame, best: float) -> Iterator[tuple[str,
 
 
 def _names(column: str, value: object, counts: pd.Series, best: float) -> list[str]:
-    """What a value of an index column is called in a key."""
+    """Names of a value of an index column in a key."""
     if column == "n_refs":
         ends = {"nmin": counts.min(), "nmax": counts.max()}
         return [f"n{value}", *(end for end, n in ends.items() if n == value)]
@@ -193,7 +193,7 @@ def _judged_by(table: pd.DataFrame) -> dict[str, str]:
 
 
 def claims(results: Results, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
-    """What the text says only where several rows bear it out, and lists of names.
+    """Statements that the text makes only where several rows bear them out, and lists of names.
 
     merges/higher|lower|same: labels of the merges with more identity than the mean, less, neither; merges/occluded,
     where prompts were; merges/weighted/like_mean, where the interval of its difference to the mean is printed as zero;
@@ -380,11 +380,12 @@ def write_table(rows: Sequence[str], path: str | Path) -> Path:
 
 
 def merge_name(merge: str) -> str:
+    """Name of a merge in the paper."""
     return words("ru").get(merge, tex(merge))
 
 
 def judge_name(name: str) -> str:
-    """What the paper calls a network behind a score: one that it does not know stands as its file names it."""
+    """Name of a network behind a score: one that the paper does not know stands as its file names it."""
     return words("ru").get(name) or rf"\texttt{{{tex(str(name))}}}"
 
 
@@ -422,6 +423,7 @@ def span(counts: Collection[float]) -> str:
 
 
 def rounded(value: float, digits: int) -> str:
+    """Number with so many decimals, in LaTeX."""
     return _comma(f"{value:.{digits}f}") if math.isfinite(value) else "--"
 
 

@@ -123,8 +123,8 @@ def ready(frame: pd.DataFrame, x: str = "", aside: bool = False) -> pd.DataFrame
     frame = frame.assign(**{name: frame[name] * scale for name in ("value", "low", "high")})
     if "n_refs" in frame:
         frame = frame.assign(N=[f"$N = {n}$" for n in frame["n_refs"]])
-    if not x:
-        return frame
+    if not x or frame.empty:
+        return frame.assign(at=frame[x] if x else np.nan)
     series, places = pd.factorize(frame["N"])[0], sorted(frame[x].unique())
     step = 0.5 * min(np.diff(places), default=1.0) / (series.max() + 1)
     return frame.assign(at=frame[x] + aside * step * (series - series.max() / 2))
@@ -200,12 +200,12 @@ def name_points(ax: Axes, rows: pd.DataFrame, x: str, y: str, language: str = "r
 
 
 def lam_names(rows: pd.DataFrame, language: str = "ru") -> list[str]:
-    """What a legend calls the λ of each row."""
+    """Names of the λ of each row in a legend."""
     return [rf"$\lambda = {tex_number(lam, language)}$" for lam in rows["lam"]]
 
 
 def names_of(adapters: pd.DataFrame, results: Results, language: str = "ru") -> list[str]:
-    """What each row of the answer table `adapters` is called; the main one is marked."""
+    """Names of the rows of the answer table `adapters`; the main one is marked."""
     by_settings = {tuple(v.settings.values()): v for v in find_variants(results.table)}
     variants = [by_settings[tuple(row)] for row in adapters[VARIANT].itertuples(index=False)]
     mark = f" ({words(language)['main_adapter']})"
@@ -236,6 +236,8 @@ def judged(results: Results, metric: str, language: str = "ru") -> str:
     """'судья признаков, 200 изображений': no score without its network and count."""
     word, rows = words(language), usual(results.table)
     rows = rows[rows["adapter"].isin(results.main.names) & (rows["metric"] == metric)]
+    if rows.empty:
+        return word["not_measured"]
     judges = ", ".join(word.get(name, str(name)) for name in rows["judge"].dropna().unique())
     counts = rows["count"].dropna().astype(int)
     count = f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()}–{counts.max()}"
@@ -248,7 +250,7 @@ def text_measure(results: Results) -> str:
 
 
 def variant_name(v: Variant, language: str = "ru") -> str:
-    """What a legend calls an adapter: its label and the n it was trained for."""
+    """Name of an adapter in a legend: its label and the n it was trained for."""
     sign = r"\leq" if v.random_n else "="
     return rf"{v.label(language)}, {words(language)['trained_for']} $n {sign} {v.n_max}$"
 

@@ -34,16 +34,17 @@ class Variant:
 
     @property
     def settings(self) -> dict[str, object]:
+        """Values of `VARIANT` by name."""
         return {name: getattr(self, name) for name in VARIANT}
 
     def label(self, language: str = "ru") -> str:
-        """What the paper calls it; n of its training is not among it."""
+        """Name in the paper; n of its training is not part of it."""
         names = words(language)
         more = [names[f"{axis}={value}"] for axis, value in OTHERWISE.items() if getattr(self, axis) == value]
         return ", ".join([names.get(self.merge, self.merge), *more])
 
     def differs(self, other: Variant) -> set[str]:
-        """In which of `VARIANT` the two differ."""
+        """Names of `VARIANT` in which the two differ."""
         return {name for name in VARIANT if self.settings[name] != other.settings[name]}
 
     def runs(self, seeds: Iterable[float]) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ def usual(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_variants(table: pd.DataFrame) -> list[Variant]:
-    """Of the usual cells, in the order of the table."""
+    """Variants of the usual cells, in the order of the table."""
     rows = usual(table)
     rows = rows[~rows["adapter"].isin(BOUNDS) & (rows["metric"] == "identity")]
     return [_variant(key, own) for key, own in rows.groupby(VARIANT, sort=False)]

@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What the memory and the space on disk depend on."""
+    """Sizes that memory and space on disk depend on."""
 
     source: Source
     configs: Mapping[str, dict]  # of unet and vae
@@ -62,10 +62,12 @@ class Needs(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Side of a picture in pixels."""
         return self.source.size or self.configs["unet"]["sample_size"] * self.halvings
 
     @property
     def halvings(self) -> int:
+        """Number of times that the autoencoder halves a picture."""
         return 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
 
     def embed_dim(self, patches: bool) -> int:
@@ -75,7 +77,7 @@ class Needs(NamedTuple):
 
     @property
     def places(self) -> int:
-        """Of the latents of one picture."""
+        """Number of places in the latents of one picture."""
         return (self.size // self.halvings) ** 2
 
 
@@ -176,7 +178,7 @@ def _half_precision(source: Source) -> Iterator[Finding]:
 
 
 def half_is_slow() -> bool:
-    """Does PyTorch multiply 16-bit numbers in plain loops? On x86 without AVX-512 it does."""
+    """Tell whether PyTorch multiplies 16-bit numbers in plain loops. On x86 without AVX-512 it does."""
     return platform.machine().lower() in ("x86_64", "amd64") and "AVX512" not in torch.backends.cpu.get_cpu_capability()
 
 
@@ -188,12 +190,12 @@ def _how_to_fetch(source: Source) -> str:
 
 
 def _of_the_hub(name: str) -> bool:
-    """Does it look like owner/repository, not like a path here?"""
+    """Tell whether a name looks like owner/repository, not like a path here."""
     return "/" in name and not name.startswith(("/", ".", "~")) and not (ROOT / name.split("/")[0]).exists()
 
 
 def _start(start: str, patches: bool, needs: Needs | None) -> Iterator[Finding]:
-    """What adapters start from: does it fit the base, and the features?"""
+    """Findings on what adapters start from: does it fit the base, and the features?"""
     if start in PROJECTIONS:
         wants, text_dim, embed_dim, said = PROJECTIONS[start].patches, None, None, start
     else:
@@ -305,7 +307,7 @@ def _adapter(profile: Profile, needs: Needs) -> int:
 
 
 def _memory(profile: Profile, needs: Needs, pictures: int, texts: int) -> Finding:
-    """Of one training: all models of the base, features, adapter, and what is kept for the gradient."""
+    """Memory of one training: all models of the base, features, adapter, and what is kept for the gradient."""
     batch = profile.settings("04_train_adapter")["batch_size"] * needs.places
     patches = profile.settings("03_cache_features")["patches"]
     kept = min(batch, max(training.AT_ONCE, needs.places)) * needs.configs["unet"]["block_out_channels"][0] * KEPT

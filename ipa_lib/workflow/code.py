@@ -16,7 +16,7 @@ from ..files import ROOT, atomic
 from .paths import NOTEBOOKS
 
 PACKAGE = Path(__file__).resolve().parent.parent  # ipa_lib
-SHOWS = ("report/plots.py", "report/grids.py", "explore/")  # they draw what was computed, and change no number
+SHOWS = ("bars.py", "report/plots.py", "report/grids.py", "explore/")  # they show what was computed, and change none
 STAMPS = ROOT / ".run" / "code"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -118,6 +118,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Profile:
+    """Settings of a profile, checked: parameters of notebooks, adapters to train, cells to generate."""
     name: str
     notebooks: Mapping[str, Mapping[str, object]]  # notebook stem -> parameter -> value
     adapters: Mapping[str, AdapterRun]  # by AdapterRun.name, in the order of the grid
@@ -179,6 +180,7 @@ def main_run(adapters: Mapping[str, AdapterRun]) -> AdapterRun:
 
 
 def profile_names() -> list[str]:
+    """Names of the profiles in configs/."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
@@ -222,6 +224,7 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
 
 
 def find_notebook(path: Path) -> Path:
+    """The path itself; FileNotFoundError that names near ones where there is no such notebook."""
     if not path.is_file():
         known = sorted(other.stem for other in path.parent.glob("*.ipynb"))
         raise FileNotFoundError(f"no notebook {path.stem} in {path.parent.name}/{_near(path.stem, known)}")
@@ -322,7 +325,7 @@ def _notebooks(settings: object, where: str, folder: Path) -> dict[str, dict[str
 
 
 def _passed(notebook: str, name: str) -> str:
-    """Where a parameter comes from that the Snakefile passes; empty for one that a profile may set."""
+    """Source of a parameter that the Snakefile passes; empty for one that a profile may set."""
     return "the name of the profile" if name == "profile" else PASSED.get(notebook, {}).get(name, "")
 
 
@@ -428,7 +431,7 @@ def _can_be_finished(profile: Profile, where: str) -> None:
 
 
 def _has_its_usual_order(cells: Mapping[str, Cell], name: str, where: str) -> None:
-    """What 08_compare_slots needs of a cell of reversed prompts: the same in the usual order, both at λ = 1."""
+    """Refuse a cell of reversed prompts without the same in the usual order, both at λ = 1, for 08_compare_slots."""
     reversed_ = cells[name]
     in_order = f"{reversed_.adapter}/{replace(reversed_, prompts='own').name}"
     if in_order not in cells:

@@ -43,6 +43,7 @@ class GalleryRun:
 
     @property
     def folder(self) -> Path:
+        """Folder of the gallery."""
         return results_dir(self.profile) / "samples" / self.adapter / self.name
 
     @property
@@ -52,10 +53,11 @@ class GalleryRun:
 
     @property
     def features(self) -> Path:
+        """Folder of the cached features."""
         return results_dir(self.profile) / "features"
 
     def settings(self, adapter: MultiImageAdapter) -> dict:
-        """What settings.json of the gallery says, and with it the rows of the tidy table."""
+        """Contents of the gallery's settings.json, and with it keys of the tidy table."""
         config = adapter.config
         settings = {"profile": self.profile, "adapter": self.adapter, "merge": config.merge, "slots": config.slots,
                     "order": config.order, "n_max": config.n_slots, **adapter.notes, "cell": self.name}

@@ -14,13 +14,15 @@ PUBLISHED = "full"  # the profile whose results the preprint shows
 
 
 def data_dir(profile: str) -> Path:
+    """Folder with the pictures of a profile."""
     return ROOT / "data" / profile
 
 
 def results_dir(profile: str) -> Path:
+    """Folder with the results of a profile."""
     return ROOT / "results" / profile
 
 
 def paper_dir(profile: str) -> Path:
-    """Where figures, tables and numbers of a profile go: `paper/` for the published one, else beside the results."""
+    """Folder of a profile's figures, tables and numbers: `paper/` for the published one, else beside the results."""
     return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"

@@ -21,7 +21,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", 
 
 
 def provenance(seed: int, device: str, data_hash: str, **notes: object) -> dict[str, object]:
-    """How a result came about; wall time [s] and peak memory [bytes] are those of this process until now."""
+    """Origin of a result; wall time [s] and peak memory [bytes] are those of this process until now."""
     return {
         **commit(),
         "versions": {"python": platform.python_version(), **versions()},
@@ -69,7 +69,7 @@ def gather_facts(files: Sequence[str | Path], path: str | Path) -> None:
 
 
 def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
-    """What trainings cost, from their provenance.json: CSV with columns adapter, seconds [s of training], steps."""
+    """Write the costs of trainings, from their provenance.json: a CSV with the columns adapter, seconds, steps."""
     runs = {Path(file).parent.name: json.loads(Path(file).read_text()) for file in files}
     rows = [f"{name},{run['train_seconds']},{run['train_steps']}\n" for name, run in runs.items()]
     with atomic(path) as temporary:
@@ -77,7 +77,7 @@ def gather_costs(files: Sequence[str | Path], path: str | Path) -> None:
 
 
 def write_recipe(provenance: str | Path, log: str | Path, path: str | Path) -> None:
-    """How a tracked adapter was made: the provenance of its training, and of its log what was validated."""
+    """Write how a tracked adapter was made: the provenance of its training, and of its log what was validated."""
     made = json.loads(Path(provenance).read_text())
     validated = [record for record in read_log(Path(log)) if record.get("val_loss") is not None]
     with atomic(path) as temporary:
@@ -99,6 +99,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """Versions of packages; None for one that is not installed."""
     return {name: _version(name) for name in packages}
 
 

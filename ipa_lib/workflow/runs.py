@@ -20,8 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import nbformat
-
+from .. import bars
 from ..files import atomic, short, sweep
 from .config import check_values, find_notebook
 
@@ -58,6 +57,8 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
     if int(os.environ.get("RANK", 0)) > 0:
         with tempfile.TemporaryDirectory() as folder:
             return _papermill(notebook, Path(folder) / output.name, values, progress=False)
+    if status := bars.status_file(output):  # the workflow shows how far the kernel's bars are
+        os.environ[bars.FILE], progress = str(status), False
     failed = output.with_suffix(".failed.ipynb")
     with _locked(output), atomic(output) as temporary:
         sweep(output.parent)
@@ -73,6 +74,8 @@ def execute(notebook: Path, output: Path, values: Mapping[str, object], progress
 
 def _name_paths(executed: Path, notebook: Path, output: Path) -> None:
     """Papermill writes down absolute paths, the output's a temporary one; a copy that travels says where it belongs."""
+    import nbformat  # takes 1 s or more, and notebooks import this module too
+
     copy = nbformat.read(executed, as_version=4)
     copy.metadata.papermill.update(input_path=short(notebook.resolve()), output_path=short(output.resolve()))
     nbformat.write(copy, executed)
@@ -92,11 +95,16 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _papermill(notebook: Path, output: Path, values: Mapping[str, object], progress: bool) -> None:
-    import papermill  # takes 3 s, so not before the parameters are checked
+    sys.modules.setdefault("rfc3987_syntax", None)  # absent for jsonschema: a grammar that takes 1.5 s to build
+    import papermill  # takes half a second, so not before the parameters are checked
     from nbclient.exceptions import DeadKernelError
 
     for name, value in KERNEL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if "IPA_WARM" in os.environ:
+        from .warm import fork_kernels
+
+        fork_kernels()
     try:
         papermill.execute_notebook(
             notebook, output, values, cwd=notebook.parent, progress_bar=progress, **KERNEL_OPTIONS
@@ -115,6 +123,8 @@ def _cell_error(notebook: Path, error) -> NotebookError:
 
 def write_picture(notebook: str | Path, path: str | Path) -> None:
     """The first picture that an executed notebook shows, as a PNG. ValueError where it shows none."""
+    import nbformat
+
     outputs = [output for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])]
     pictures = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     if not pictures:
@@ -127,6 +137,7 @@ def write_picture(notebook: str | Path, path: str | Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
     options = _options(arguments)
     try:
         execute(options.notebook, options.output, dict(options.parameters), not options.quiet)
