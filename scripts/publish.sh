@@ -22,10 +22,11 @@ for file in "$pdf" "${files[@]}"; do
 done
 mkdir -p "$to"
 cp "${files[@]}" "$to"
+rm -rf "$to/answers"
+cp -r "$from/answers" "$to"
 if [ "$profile" = "$(setting full 14_write_paper real)" ]; then
     cp "$to/generated_grid.pdf" paper/figures/real_grid.pdf
-elif [ "$pdf" = paper/main.pdf ]; then # the profile that the README shows
-    python -c 'import sys; from ipa_lib.workflow.runs import write_picture; write_picture(*sys.argv[1:])' \
-        "$to"/13_*.ipynb docs/sample_grid.png
+elif [ "$pdf" = paper/main.pdf ]; then # the profile that the README shows, in English
+    scripts/readme_picture.sh "$profile"
 fi
 du -sh "$to"

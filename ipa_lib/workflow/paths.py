@@ -26,3 +26,8 @@ def results_dir(profile: str) -> Path:
 def paper_dir(profile: str) -> Path:
     """Folder of a profile's figures, tables and numbers: `paper/` for the published one, else beside the results."""
     return PAPER if profile == PUBLISHED else results_dir(profile) / "paper"
+
+
+def figures_dir(profile: str, language: str = "ru") -> Path:
+    """Folder of a profile's figures: the paper's in Russian; those in another language lie with the results."""
+    return paper_dir(profile) / "figures" if language == "ru" else results_dir(profile) / f"figures-{language}"
