@@ -26,7 +26,7 @@ from ipa_lib.workflow.paths import PUBLISHED
 pytestmark = pytest.mark.thorough
 PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
 CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake",
-         "huggingface_hub": "huggingface-hub"}  # fmt: skip
+         "huggingface_hub": "huggingface-hub", "jupyter_client": "jupyter-client"}  # fmt: skip
 NOT_PYTHON = {"python", "make", "pip", "tectonic"}
 EXTRAS = ("report.in", "explore.in", "faces.in", "test.in")
 

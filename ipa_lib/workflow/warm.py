@@ -92,15 +92,15 @@ def serve(listener: socket.socket, parent: int) -> tuple | None:
 
 
 def preload() -> None:
-    """Import `IMPORTS`, as a kernel would, and forget ipa_lib. RuntimeError where that has started a thread."""
+    """Forget ipa_lib and what it has imported of tqdm; import `IMPORTS`. RuntimeError where that starts a thread."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("ipa_lib", "tqdm")]:
+        del sys.modules[name]
     del sys.path[: not sys.flags.safe_path]  # the folder that `python -m` looks in
     for name, value in AT_IMPORT.items():
         os.environ.setdefault(name, value)
     for name in IMPORTS:
         with suppress(ImportError, AttributeError):  # what is not installed
             pkgutil.resolve_name(name)
-    for name in [name for name in sys.modules if name.split(".")[0] == "ipa_lib"]:
-        del sys.modules[name]
     if (threads := psutil.Process().num_threads()) > 1:
         raise RuntimeError(f"{threads} threads after the imports: a fork would take one of them along")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a kernel
