@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ipa_lib.data.folders import read_folders
 from ipa_lib.evaluation.photo_judges import read_spec
 from ipa_lib.files import ROOT
 from ipa_lib.model.adapter import MultiImageAdapter
@@ -147,10 +148,12 @@ def test_a_dataset_is_read_as_the_documentation_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 99, 200)]
     columns = datasets.Features({"identity": datasets.Value("string"), "image": datasets.Image()})
-    rows = datasets.Dataset.from_dict({"identity": ["a", "b", "a"], "image": pictures}, features=columns)
+    rows = datasets.Dataset.from_dict({"identity": ["a", "../b", "a"], "image": pictures}, features=columns)
     rows.save_to_disk("theirs")
-    run(blocks("docs/real_model.md")[0], instead={"owner/dataset": "theirs"})
-    assert sorted(path.parent.name for path in tmp_path.glob("data/mine/*/*.png")) == ["a", "a", "b"]
+    run(blocks("docs/real_model.md")[0], datasets=datasets,
+        instead={'load_dataset("owner/dataset", split="train")': 'datasets.load_from_disk("theirs")'})  # fmt: skip
+    read = read_folders(tmp_path / "data/mine")
+    assert sorted(Path(path).parent.name for path in read["path"]) == ["person ..%2Fb", "person a", "person a"]
 
 
 def test_the_table_of_full_size_holds_what_was_measured():

@@ -9,7 +9,6 @@ against the notebook first, and the executed copy appears under its name when it
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +18,8 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from .. import bars
 from ..files import atomic, short, sweep
@@ -86,12 +87,14 @@ def _locked(output: Path) -> Iterator[None]:
     """Wait while another process, such as one left over from a killed workflow, writes the same output."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(output.with_name(f".{output.stem}.lock"), "w")
+        lock = FileLock(output.with_name(f".{output.stem}.lock"))
+        lock.acquire()
     except OSError as error:
         raise OSError(f"{output}: can't be written ({error.strerror}); a folder to write in was expected") from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _papermill(notebook: Path, output: Path, values: Mapping[str, object], progress: bool) -> None:
