@@ -8,8 +8,9 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -68,11 +69,18 @@ def _reserve(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that are no more were writing in a folder and those in it."""
+    """Remove what processes of this machine that are no more were writing in a folder and those in it.
+
+    safetensors writes to .tmpXXXXXX of its own first, which names no process: one that is an hour old is removed.
+    """
     for file in folder.rglob(f".*.{HOST}+*"):
         process = file.name.split(f".{HOST}+")[-1].split(".")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             file.unlink(missing_ok=True)
+    for file in folder.rglob(".tmp??????"):
+        with suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > 3600:
+                file.unlink()
 
 
 def _is_full(error: Exception, temporary: Path) -> bool:

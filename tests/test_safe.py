@@ -86,7 +86,7 @@ def test_shell_lines_of_the_workflow_hold_nothing_of_a_user_s_but_quoted_flags()
     assert lines == {"shell: RUN", "shell: TRAIN", 'shell: "cp {input} {PAPER}"',
                      'shell: "scripts/typeset.sh {PAPER}/main.tex"'}
     runs = re.findall(r"^(?:RUN|TRAIN) = (.*)$", text, re.MULTILINE)
-    assert all(set(re.findall(r"{{(.*?)}}", line)) == {"input.nb", "log.nb", "params.flags"} for line in runs)
+    assert all(set(re.findall(r"{{(.*?)}}", line)) == {"params.nb", "log.nb", "params.flags"} for line in runs)
 
 
 def test_the_lab_keeps_its_token_and_its_door(tmp_path):

@@ -61,8 +61,9 @@ def split_people(pictures: pd.DataFrame, min_pictures: int, split: str) -> Group
     Raises ValueError as the three guards do.
     """
     check_splits(pictures)
+    groups = group_by_person(pictures, min_pictures, split)
     check_pictures_differ(pictures)
-    return group_by_person(pictures, min_pictures, split)
+    return groups
 
 
 def pictures_needed(n_max: int, samples: int) -> int:
