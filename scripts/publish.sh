@@ -22,8 +22,10 @@ for file in "$pdf" "${files[@]}"; do
 done
 mkdir -p "$to"
 cp "${files[@]}" "$to"
-rm -rf "$to/answers"
-cp -r "$from/answers" "$to"
+if [ -d "$from/answers" ]; then
+    rm -rf "$to/answers"
+    cp -r "$from/answers" "$to"
+fi
 if [ "$profile" = "$(setting full 14_write_paper real)" ]; then
     cp "$to/generated_grid.pdf" paper/figures/real_grid.pdf
 elif [ "$pdf" = paper/main.pdf ]; then # the profile that the README shows, in English

@@ -112,7 +112,7 @@ def half_written(folder) -> list[Path]:
 
 
 def contents(folder) -> dict[str, bytes]:
-    """Files and their bytes, but for the temporary ones of safetensors, which a kill leaves and `files.sweep` removes."""
+    """Files and their bytes, but for temporary ones of safetensors, which a kill leaves for `files.sweep`."""
     written = [file for file in folder.rglob("*") if file.is_file() and not file.match(".tmp??????")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in written}
 

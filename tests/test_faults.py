@@ -181,8 +181,10 @@ def test_only_what_dead_processes_left_is_swept(tmp_path):
     ended.wait()
     left = tmp_path / "a" / f".table.{files.HOST}+{ended.pid}.abc.csv"
     left.parent.mkdir()
-    for file in (left, tmp_path / ".begun.json", tmp_path / f".x.elsewhere+{ended.pid}.abc.csv"):
+    old = tmp_path / ".tmpAb3dEf"  # of safetensors, two hours old
+    for file in (left, old, tmp_path / ".begun.json", tmp_path / f".x.elsewhere+{ended.pid}.abc.csv"):
         file.write_text("half")
+    os.utime(old, (0, time.time() - 7200))
     with atomic(tmp_path / "a" / "table.csv") as mine:
         sweep(tmp_path)
         assert mine.exists() and not left.exists()
