@@ -25,7 +25,7 @@ CAPTIONED = (*HAIR, *LOOKS, *STATES)
 MENTIONED_WHEN_FALSE = frozenset({"No_Beard"})
 
 # ---- what `portrait` says ------------------------------------------------------------------------
-# "Beard" is No_Beard being false, "Woman" Male being false; "Gray_Beard" see `told`.
+# "Beard" is No_Beard being false, "Woman" Male being false; "Gray_Beard" see `mentioned_names`.
 
 COLOURS = {"Gray_Hair": "gray", "Blond_Hair": "blond", "Brown_Hair": "brown", "Black_Hair": "black"}
 FORMS = {"Straight_Hair": "straight", "Wavy_Hair": "wavy"}
@@ -96,14 +96,14 @@ def resolve(attributes: Mapping[str, bool]) -> dict[str, bool]:
 def caption(attributes: Mapping[str, bool]) -> str:
     """One lower-case sentence, such as "a photo of a person with brown hair and glasses, smiling"."""
     wanted = resolve(attributes)
-    told = {name for name, value in wanted.items() if value != (name in MENTIONED_WHEN_FALSE)}
-    looks = [phrase for name, phrase in (HAIR | LOOKS).items() if name in told]
-    states = [phrase for name, phrase in STATES.items() if name in told]
+    mentioned = {name for name, value in wanted.items() if value != (name in MENTIONED_WHEN_FALSE)}
+    looks = [phrase for name, phrase in (HAIR | LOOKS).items() if name in mentioned]
+    states = [phrase for name, phrase in STATES.items() if name in mentioned]
     person = "a photo of a person" + (f" with {_listing(looks)}" if looks else "")
     return ", ".join([person, *states])
 
 
-def told(attributes: Mapping[str, bool]) -> set[str]:
+def mentioned_names(attributes: Mapping[str, bool]) -> set[str]:
     """The names of the tables above that a portrait mentions, contradictions settled by `OVERRULES`.
 
     The beard of somebody gray-haired is gray where a bald head or a hat leaves little hair to be gray ("Gray_Beard").
@@ -127,7 +127,7 @@ def portrait(attributes: Mapping[str, bool], variant: int = 0) -> str:
     if variant not in range(len(VARIANTS)):
         raise ValueError(f"variant = {variant!r}; 0 to {len(VARIANTS) - 1} was expected")
     opening, order, words = VARIANTS[variant]
-    clauses = _clauses(names := told(attributes), words)
+    clauses = _clauses(names := mentioned_names(attributes), words)
     said = ", ".join(clauses[clause] for clause in order if clauses[clause])
     mark = " " if said.startswith(("with ", "wearing ")) else ", "
     return f"{opening} a {_person(names)}" + (mark + said if said else "")

@@ -78,14 +78,14 @@ def _picture_names(folder: Path) -> list[str]:
 def _read_captions(root: Path, files: list[str]) -> list[str] | None:
     """The caption of each file, from `captions.csv` if it is there, else from the texts beside; None without any."""
     table = root / CAPTIONS
-    found = _captions_of_table(table) if table.is_file() else _captions_beside(root, files)
-    if not found and not table.is_file():
+    captions = _captions_of_table(table) if table.is_file() else _captions_beside(root, files)
+    if not captions and not table.is_file():
         return None
-    return [_caption_of(root, file, found) for file in files]
+    return [_caption_of(root, file, captions) for file in files]
 
 
-def _caption_of(root: Path, file: str, found: Mapping[str, str]) -> str:
-    if not (text := found.get(file)):
+def _caption_of(root: Path, file: str, captions: Mapping[str, str]) -> str:
+    if not (text := captions.get(file)):
         raise ValueError(f"{root / file}: no caption; other pictures have one, so each was expected to")
     return text
 
@@ -100,13 +100,13 @@ def _captions_of_table(path: Path) -> dict[str, str]:
     reader = csv.reader(StringIO(_text(path)))
     if (head := next(reader, [])) != ["file", "caption"]:
         raise ValueError(f"{path}, row 1: the columns file,caption were expected, found {','.join(head)}")
-    found: dict[str, str] = {}
+    captions: dict[str, str] = {}
     for row in filter(None, reader):
-        if len(row) != 2 or row[0] in found:
-            why = "a second caption of it" if row[0] in found else f"{len(row)} columns where 2 were expected"
+        if len(row) != 2 or row[0] in captions:
+            why = "a second caption of it" if row[0] in captions else f"{len(row)} columns where 2 were expected"
             raise ValueError(f"{path}, row {reader.line_num}: {row[0]}: {why}")
-        found[row[0]] = _one_line(row[1])
-    return found
+        captions[row[0]] = _one_line(row[1])
+    return captions
 
 
 def _text(path: Path) -> str:

@@ -184,5 +184,5 @@ def _keep(part: dict[str, torch.Tensor], path: Path | None) -> None:
 def _refuse_odd(what: str, values: torch.Tensor, names: Sequence[str]) -> None:
     """FloatingPointError that names the first of `names` [B] whose `values` [B,…] are not finite."""
     if not values.isfinite().all():
-        odd = int((~values.isfinite().flatten(1).all(1)).nonzero()[0])
-        raise FloatingPointError(f"{list(names)[odd]}: its {what} are not finite; take dtype float32 or bfloat16")
+        first = int((~values.isfinite().flatten(1).all(1)).nonzero()[0])
+        raise FloatingPointError(f"{list(names)[first]}: its {what} are not finite; take dtype float32 or bfloat16")

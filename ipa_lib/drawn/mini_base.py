@@ -176,8 +176,8 @@ def judge_loss(logits: torch.Tensor, kinds: torch.Tensor, attributes: torch.Tens
     """Cross-entropy over kinds [B] (the classes of IS) and, summed, binary cross-entropy over attributes [B,A]."""
     n_kinds = logits.shape[-1] - attributes.shape[-1]
     kind_logits, attribute_logits = logits.float().split([n_kinds, attributes.shape[-1]], dim=-1)
-    told = F.binary_cross_entropy_with_logits(attribute_logits, attributes, reduction="none").sum(-1)
-    return F.cross_entropy(kind_logits, kinds) + told.mean()
+    by_picture = F.binary_cross_entropy_with_logits(attribute_logits, attributes, reduction="none").sum(-1)
+    return F.cross_entropy(kind_logits, kinds) + by_picture.mean()
 
 
 class ExponentialAverage:
@@ -285,8 +285,8 @@ def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], picture
             z = embed(x)                                                                            # [B,D]
             loss = contrastive_loss(z, person[picked].to(device))
             if attributes is not None:
-                told = attributes[picked].to(device)
-                loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), told)
+                wanted = attributes[picked].to(device)
+                loss = loss + F.binary_cross_entropy_with_logits(modules[-1](z).float(), wanted)
         return loss
 
     yield from fit([p for m in modules for p in m.train().parameters()], steps=steps, lr=1e-3, weight_decay=0.05,

@@ -148,8 +148,8 @@ def evaluate_cell(
     if unknown:
         raise ValueError(f"keys: {unknown[0]} is no column of the table; expected some of {', '.join(KEYS)}")
     scores = sample_scores(judged, reference, prompts)
-    found = {**_mean_rows(scores, 10 * resamples), **_set_rows(judged, reference, resamples)}
-    rows = [_row(keys, reference, metric, interval, _count(scores, metric)) for metric, interval in found.items()]
+    by_metric = {**_mean_rows(scores, 10 * resamples), **_set_rows(judged, reference, resamples)}
+    rows = [_row(keys, reference, metric, interval, _count(scores, metric)) for metric, interval in by_metric.items()]
     return rows, scores.assign(**{k: keys.get(k, np.nan) for k in SCORE_KEYS})[list(SCORE_COLUMNS)]
 
 
@@ -206,17 +206,17 @@ def over_counts(judged: Judged, reference: Reference, counts: Sequence[int], dra
     """
     rng, whole = np.random.default_rng(seed), len(reference.person)
     smaller = {count: draws for count in sorted(counts) if count < whole}
-    found = [_at_count(judged, reference, count, times, rng) for count, times in {**smaller, whole: 1}.items()]
-    return pd.DataFrame(sum(found, []))
+    parts = [_at_count(judged, reference, count, times, rng) for count, times in {**smaller, whole: 1}.items()]
+    return pd.DataFrame(sum(parts, []))
 
 
 def _at_count(judged: Judged, reference: Reference, count: int, draws: int, rng: np.random.Generator) -> list[dict]:
     subsets = [rng.permutation(len(reference.person))[:count] for _ in range(draws)]
     pairs = [_real_and_drawn(judged, reference, rows) for rows in subsets]
     values = {"fid": [metrics.fid(*pair) for pair in pairs], "kid": [metrics.kid(*pair)[0] for pair in pairs]}
-    ends = {name: np.quantile(found, [0.025, 0.975]) for name, found in values.items()}
-    return [{"metric": name, "count": count, "value": np.mean(found), "low": ends[name][0], "high": ends[name][1]}
-            for name, found in values.items()]
+    ends = {name: np.quantile(draws_, [0.025, 0.975]) for name, draws_ in values.items()}
+    return [{"metric": name, "count": count, "value": np.mean(draws_), "low": ends[name][0], "high": ends[name][1]}
+            for name, draws_ in values.items()]
 
 
 def _real_and_drawn(judged: Judged, reference: Reference, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -286,10 +286,10 @@ def _set_rows(judged: Judged, reference: Reference, resamples: int) -> dict[str,
     rows = matched_rows(reference.real_person, reference.person)
     real, real_person = np.asarray(reference.real_features)[rows], np.asarray(reference.real_person)[rows]
     both = (real, judged.features, real_person, reference.person, resamples)
-    found = {"fid": metrics.fid_interval(*both), "kid": metrics.kid_interval(*both)}
+    by_metric = {"fid": metrics.fid_interval(*both), "kid": metrics.kid_interval(*both)}
     if judged.class_logits is None:
-        return found
-    return found | {"is": metrics.inception_score_interval(judged.class_logits, reference.person, resamples)}
+        return by_metric
+    return by_metric | {"is": metrics.inception_score_interval(judged.class_logits, reference.person, resamples)}
 
 
 def _row(keys: dict, reference: Reference, metric: str, interval: intervals.Interval, count: int) -> dict:

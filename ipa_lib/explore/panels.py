@@ -175,7 +175,7 @@ class Runner:
     def finish(self, stream: Generator[None, None, None]) -> None:
         """Follow a stream to its end at once, in place of all others."""
         self.stop()
-        with self.heard(stream):
+        with self.reporting(stream):
             for _ in stream:
                 pass
 
@@ -188,14 +188,14 @@ class Runner:
         return any([task.cancel() for task, _ in found])
 
     async def _follow(self, stream: Generator[None, None, None]) -> None:
-        with self.heard(stream):
+        with self.reporting(stream):
             await asyncio.sleep(WAIT)
             async with self.turn:
                 for _ in stream:
                     await asyncio.sleep(PAUSE)
 
     @contextmanager
-    def heard(self, stream: Generator[None, None, None]) -> Iterator[None]:
+    def reporting(self, stream: Generator[None, None, None]) -> Iterator[None]:
         """A mistake is said as a sentence; what is none is said, too, and raised. The stream is closed."""
         with closing(stream):
             try:

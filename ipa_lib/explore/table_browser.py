@@ -120,8 +120,8 @@ def figure(table: pd.DataFrame, rows: pd.DataFrame, metric: str, x: str) -> Figu
 
 def places(fig: Figure, rows: pd.DataFrame, x: str) -> np.ndarray:
     """Place of each row in its `figure`: [R,2], fractions from the left and from the top."""
-    found = fig.axes[0].transData.transform(rows[[x, "value"]].to_numpy(float)) / fig.bbox.size
-    return np.column_stack([found[:, 0], 1 - found[:, 1]])
+    points = fig.axes[0].transData.transform(rows[[x, "value"]].to_numpy(float)) / fig.bbox.size
+    return np.column_stack([points[:, 0], 1 - points[:, 1]])
 
 
 def _draw(ax: Axes, curve: pd.DataFrame, x: str, number: int) -> None:
@@ -146,24 +146,24 @@ def _references(ax: Axes, table: pd.DataFrame, metric: str) -> None:
 # ---- what lies behind a row --------------------------------------------------------------------------------
 
 
-def behind(found: Table, row: Mapping) -> list[tuple[str, str]]:
+def behind(table: Table, row: Mapping) -> list[tuple[str, str]]:
     """Files of a row's run on disk: ("run folder" or "executed notebook", path from the root of the repository)."""
     cell = f"{row['adapter']}/{row['cell']}"
-    folder = found.results / "samples" / cell
-    notebooks = [folder / "05_generate.ipynb", found.results / "metrics" / cell / "06_evaluate.ipynb",
-                 found.results / "adapters" / row["adapter"] / "04_train_adapter.ipynb"]  # fmt: skip
+    folder = table.results / "samples" / cell
+    notebooks = [folder / "05_generate.ipynb", table.results / "metrics" / cell / "06_evaluate.ipynb",
+                 table.results / "adapters" / row["adapter"] / "04_train_adapter.ipynb"]  # fmt: skip
     named = [("run folder", folder), *(("executed notebook", file) for file in notebooks)]
     return [(what, short(path)) for what, path in named if path.exists()]
 
 
-def samples(found: Table, row: Mapping, count: int = 8) -> tuple[np.ndarray, list[str]]:
+def samples(table: Table, row: Mapping, count: int = 8) -> tuple[np.ndarray, list[str]]:
     """The first samples of a row, uint8 [S,H,W,3], and whose they are.
 
     FileNotFoundError of one line that names the command where they are not kept.
     """
-    folder = found.results / "samples" / row["adapter"] / row["cell"]
+    folder = table.results / "samples" / row["adapter"] / row["cell"]
     if not (folder / "index.csv").is_file():
-        raise FileNotFoundError(f"{short(folder)}: no samples here; `{command(found.results.name)}` makes them")
+        raise FileNotFoundError(f"{short(folder)}: no samples here; `{command(table.results.name)}` makes them")
     index, _ = read_index(folder)
     index = index[np.isclose(index["lam"], row["lam"])].head(count)
     return read_pictures(folder, index), [f"person {person}" for person in index["person"]]
