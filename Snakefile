@@ -1,6 +1,8 @@
 """data → features → adapters → pictures → metrics → tidy table → figures → paper.
 
-A stage runs again where an input, a parameter or its code has changed (`code.stamp`); of 10 to 13 the prose counts too.
+A stage runs again where an input, a parameter or its code (`code.digest`) has changed; of 10 to 13 the prose counts too.
+Inputs are all files that a stage reads, not only the last of a chain: a stage before it may make the same bytes again,
+of small files Snakemake compares these, and after an interruption it asks again which stages are stale.
 
     snakemake --config profile=mini        # `make report` calls it through scripts/snakemake.sh
 """
@@ -56,6 +58,10 @@ FACTS = [f"{RESULTS}/{file}" for file in (
     "data.json", "base.json", f"adapters/{MAIN.name}/provenance.json", f"samples/{MAIN.name}/{MAIN_CELL}/settings.json")]
 
 
+def stage(notebook, shows=False):
+    return {"nb": notebook, "code": code.digest(notebook, shows=shows)}
+
+
 def flags(notebook, **values):
     return PROFILE.flags(notebook, profile=PROFILE.name, **values)
 
@@ -85,42 +91,42 @@ rule all:
     input: MADE, f"{PAPER}/main.pdf"  # all by name: a missing figure below an up-to-date PDF would go unnoticed
 
 
+TABLE = f"{RESULTS}/pictures.csv"  # of the pictures
 PICTURES = "" if PROFILE.settings("01_prepare_data")["draw"] else picture_table.stamp(paths.data_dir(PROFILE.name))
 
 
 rule data:
-    input: code=code.stamp("01_prepare_data")
     output: multiext(f"{RESULTS}/", "data.json", "pictures.csv", "near_duplicates.csv")
     log: nb=f"{RESULTS}/01_prepare_data.ipynb"
-    params: nb="01_prepare_data", pictures=PICTURES, flags=flags("01_prepare_data", max_refs=MAX_REFS)
+    params: **stage("01_prepare_data"), pictures=PICTURES, flags=flags("01_prepare_data", max_refs=MAX_REFS)
     threads: 2
     shell: RUN
 
 
 rule features:
-    input: rules.data.output, BASE, JUDGES, code=code.stamp("03_cache_features")
+    input: rules.data.output, BASE, JUDGES
     output: f"{RESULTS}/features/manifest.json", f"{RESULTS}/base.json"
     log: nb=f"{RESULTS}/features/03_cache_features.ipynb"
-    params: nb="03_cache_features", flags=flags("03_cache_features")
+    params: **stage("03_cache_features"), flags=flags("03_cache_features")
     threads: 2
     resources: gpu=1
     shell: RUN
 
 
 rule train:
-    input: rules.features.output, STARTS, code=code.stamp("04_train_adapter")
+    input: TABLE, rules.features.output, BASE, STARTS
     output: multiext(f"{RESULTS}/adapters/{{adapter}}/", "adapter.safetensors", "log.jsonl", "provenance.json")
     log: nb=f"{RESULTS}/adapters/{{adapter}}/04_train_adapter.ipynb"
-    params: nb="04_train_adapter", flags=adapter_flags
+    params: **stage("04_train_adapter"), flags=adapter_flags
     resources: gpu=1
     shell: TRAIN
 
 
 rule generate:
-    input: f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", code=code.stamp("05_generate")
+    input: TABLE, rules.features.output, BASE, f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors"
     output: multiext(f"{RESULTS}/samples/{{adapter}}/{{cell}}/", "settings.json", "index.csv", "provenance.json")
     log: nb=f"{RESULTS}/samples/{{adapter}}/{{cell}}/05_generate.ipynb"
-    params: nb="05_generate", flags=cell_flags
+    params: **stage("05_generate"), flags=cell_flags
     resources: gpu=1
     shell: RUN
 
@@ -128,40 +134,38 @@ rule generate:
 # What a stage reads of a gallery is its provenance.json: an index of other pictures may have the very same bytes, and of
 # small files Snakemake compares these.
 rule evaluate:
-    input: f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES, code=code.stamp("06_evaluate")
+    input: TABLE, f"{RESULTS}/samples/{{adapter}}/{{cell}}/provenance.json", JUDGES
     output: multiext(f"{RESULTS}/metrics/{{adapter}}/{{cell}}/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/{{adapter}}/{{cell}}/06_evaluate.ipynb"
-    params: nb="06_evaluate", flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
+    params: **stage("06_evaluate"), flags=lambda w: flags("06_evaluate", adapter=w.adapter, cell=w.cell)
     resources: gpu=1
     shell: RUN
 
 
 rule ceilings:
-    input: rules.features.output, JUDGES, code=code.stamp("07_measure_ceilings")
+    input: TABLE, rules.features.output, BASE, JUDGES
     output: multiext(f"{RESULTS}/metrics/ceilings/", "table.csv", "scores.csv")
     log: nb=f"{RESULTS}/metrics/ceilings/07_measure_ceilings.ipynb"
-    params: nb="07_measure_ceilings", flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
+    params: **stage("07_measure_ceilings"), flags=flags("07_measure_ceilings", max_refs=MAX_REFS, **PEOPLE)
     resources: gpu=1
     shell: RUN
 
 
 rule slots:
     input: expand(f"{RESULTS}/adapters/{{adapter}}/adapter.safetensors", adapter=PROFILE.adapters),
-           expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES,
-           code=code.stamp("08_compare_slots")
+           expand(f"{RESULTS}/samples/{{cell}}/provenance.json", cell=PROFILE.cells), JUDGES
     output: f"{RESULTS}/slots.csv"
     log: nb=f"{RESULTS}/08_compare_slots.ipynb"
-    params: nb="08_compare_slots", flags=flags("08_compare_slots")
+    params: **stage("08_compare_slots"), flags=flags("08_compare_slots")
     resources: gpu=1
     shell: RUN
 
 
 rule counts:
-    input: f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES,
-           code=code.stamp("09_count_samples")
+    input: TABLE, f"{RESULTS}/samples/{MAIN.name}/{MAIN_CELL}/provenance.json", JUDGES
     output: f"{RESULTS}/counts.csv"
     log: nb=f"{RESULTS}/09_count_samples.ipynb"
-    params: nb="09_count_samples", flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
+    params: **stage("09_count_samples"), flags=flags("09_count_samples", adapter=MAIN.name, cell=MAIN_CELL)
     resources: gpu=1
     shell: RUN
 
@@ -170,6 +174,7 @@ rule table:
     input: table=expand(f"{RESULTS}/metrics/{{cell}}/table.csv", cell=[*PROFILE.cells, "ceilings"]),
            scores=expand(f"{RESULTS}/metrics/{{cell}}/scores.csv", cell=[*PROFILE.cells, "ceilings"])
     output: table=f"{RESULTS}/table.csv", scores=f"{RESULTS}/scores.csv"
+    params: code=code.digest("workflow/gather.py")
     run:
         gather.gather(input.table, output.table)
         gather.gather(input.scores, output.scores)
@@ -179,6 +184,7 @@ rule facts:
     input: facts=FACTS, costs=expand(f"{RESULTS}/adapters/{{adapter}}/provenance.json", adapter=PROFILE.adapters),
            logs=expand(f"{RESULTS}/adapters/{{adapter}}/log.jsonl", adapter=PROFILE.adapters)
     output: facts=f"{RESULTS}/facts.json", costs=f"{RESULTS}/costs.csv", logs=f"{RESULTS}/logs.csv"
+    params: code=code.digest("workflow/gather.py")
     run:
         provenance.gather_facts(input.facts, output.facts)
         provenance.gather_costs(input.costs, output.costs)
@@ -186,46 +192,44 @@ rule facts:
 
 
 rule over_n_refs:
-    input: rules.table.output, rules.counts.output, "notebooks/10_ablate_n_refs.ipynb",
-           code=code.stamp("10_ablate_n_refs", shows=True)
+    input: rules.table.output, rules.counts.output, rules.facts.output, "notebooks/10_ablate_n_refs.ipynb"
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["10_ablate_n_refs"])
     log: nb=f"{RESULTS}/10_ablate_n_refs.ipynb"
-    params: nb="10_ablate_n_refs", flags=flags("10_ablate_n_refs")
+    params: **stage("10_ablate_n_refs", shows=True), flags=flags("10_ablate_n_refs")
     shell: RUN
 
 
 rule over_lambda:
-    input: rules.table.output, "notebooks/11_ablate_lambda.ipynb",
-           code=code.stamp("11_ablate_lambda", shows=True)
+    input: rules.table.output, "notebooks/11_ablate_lambda.ipynb"
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["11_ablate_lambda"])
     log: nb=f"{RESULTS}/11_ablate_lambda.ipynb"
-    params: nb="11_ablate_lambda", flags=flags("11_ablate_lambda")
+    params: **stage("11_ablate_lambda", shows=True), flags=flags("11_ablate_lambda")
     shell: RUN
 
 
 rule compare_adapters:
-    input: rules.table.output, rules.slots.output, rules.facts.output, "notebooks/12_compare_adapters.ipynb",
-           code=code.stamp("12_compare_adapters", shows=True)
+    input: rules.table.output, rules.slots.output, rules.facts.output, "notebooks/12_compare_adapters.ipynb"
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["12_compare_adapters"])
     log: nb=f"{RESULTS}/12_compare_adapters.ipynb"
-    params: nb="12_compare_adapters", flags=flags("12_compare_adapters")
+    params: **stage("12_compare_adapters", shows=True), flags=flags("12_compare_adapters")
     shell: RUN
 
 
 rule show_samples:
-    input: rules.table.output, "notebooks/13_show_samples.ipynb",
-           code=code.stamp("13_show_samples", shows=True)
+    input: TABLE, rules.table.output, "notebooks/13_show_samples.ipynb",
+           expand(f"{RESULTS}/samples/{MAIN.name}/n{{n}}/provenance.json", n=MAIN.n_refs)
     output: expand(f"{PAPER}/figures/{{stem}}.pdf", stem=FIGURES["13_show_samples"])
     log: nb=f"{RESULTS}/13_show_samples.ipynb"
-    params: nb="13_show_samples", flags=flags("13_show_samples")
+    params: **stage("13_show_samples", shows=True), flags=flags("13_show_samples")
     shell: RUN
 
 
 rule numbers:
-    input: rules.table.output, rules.slots.output, rules.facts.output, BESIDES, code=code.stamp("14_write_paper")
+    input: rules.table.output, rules.slots.output, rules.counts.output, rules.facts.output, BESIDES,
+           "paper/main.tex", "configs/pretrain.yaml"  # which numbers the paper names; the start's settings
     output: f"{PAPER}/numbers.tex", expand(f"{PAPER}/tables/{{stem}}.tex", stem=TABLES)
     log: nb=f"{RESULTS}/14_write_paper.ipynb"
-    params: nb="14_write_paper", flags=flags("14_write_paper")
+    params: **stage("14_write_paper"), flags=flags("14_write_paper")
     shell: RUN
 
 
@@ -247,10 +251,10 @@ rule paper:
 
 
 rule base:
-    input: rules.data.output, code=code.stamp("02_train_base")
+    input: rules.data.output
     output: [f"{OWN_BASE}/{part}" for part in PARTS] + OWN_JUDGE if OWN_BASE else []  # models/mini: `make base` alone
     log: nb=f"{RESULTS}/02_train_base.ipynb"
-    params: nb="02_train_base", flags=flags("02_train_base")
+    params: **stage("02_train_base"), flags=flags("02_train_base")
     threads: 2
     resources: gpu=1
     shell: RUN
@@ -260,8 +264,8 @@ rule start:  # profiles pretrain…: published adapters of the mini base
     input: multiext(f"{RESULTS}/adapters/{MAIN.name}/", "adapter.safetensors", "provenance.json", "log.jsonl")
     params: kind="" if START == "linear" else f"-{START}"
     run:
-        from ipa_lib.adapter import MultiImageAdapter
-        from ipa_lib.exchange import save_published
+        from ipa_lib.model.adapter import MultiImageAdapter
+        from ipa_lib.model.exchange import save_published
 
         save_published(MultiImageAdapter.load(input[0]), f"models/mini/ip_adapter/ip-adapter{params.kind}_mini.safetensors")
         provenance.write_recipe(input[1], input[2], f"models/mini/recipes/ip_adapter{params.kind}.json")

@@ -1,15 +1,18 @@
 """What counts as the code of a stage: a change of a module, and which stages it makes stale."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from ipa_lib.files import ROOT
 from ipa_lib.workflow import code
+from ipa_lib.workflow.paths import NOTEBOOKS
 
 COSTLY = ("03_cache_features", "04_train_adapter", "05_generate", "06_evaluate")
 FIGURES = ("10_ablate_n_refs", "13_show_samples")
+FIGURED = ("10", "11", "12", "13")
 
 
 @pytest.fixture
@@ -81,15 +84,25 @@ def test_imports_of_any_form_are_followed(tmp_path):
     assert {str(file.relative_to(package).with_suffix("")) for file in files} == set(sources) - {"c/unused"}
 
 
-def test_a_stamp_is_written_anew_only_where_the_code_has_changed(monkeypatch, tmp_path):
-    monkeypatch.setattr(code, "STAMPS", tmp_path)
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-    digest = "1"
-    monkeypatch.setattr(code, "digest", lambda notebook, shows: digest)
-    file = tmp_path / code.stamp("05_generate")
-    first = file.stat().st_mtime_ns
-    code.stamp("05_generate")
-    assert file.stat().st_mtime_ns == first
-    digest = "2"
-    code.stamp("05_generate")
-    assert file.read_text() == "2\n"
+def test_a_name_that_is_loaded_when_it_is_asked_for_stands_for_its_module(tmp_path):
+    cell = {"cell_type": "code", "source": ["from ipa_lib import attach, files"]}
+    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [cell]}))
+    files = {str(file.relative_to(code.PACKAGE)) for file in code.sources("n", folder=tmp_path)[1:]}
+    assert {"model/attention.py", "files.py"} <= files and "model/exchange.py" not in files
+
+
+def test_a_module_has_code_as_a_notebook_has():
+    files = {str(file.relative_to(code.PACKAGE)) for file in code.sources("workflow/gather.py")}
+    assert files == {"__init__.py", "files.py", "workflow/__init__.py", "workflow/gather.py", "workflow/provenance.py"}
+    assert code.digest("workflow/gather.py") != code.digest("workflow/provenance.py")
+
+
+def test_every_stage_of_the_workflow_has_the_digest_of_its_code():
+    """And those whose results are figures also of what only shows."""
+    rules = re.split(r"\nrule ", (ROOT / "Snakefile").read_text())[1:]
+    notebooks = [rule for rule in rules if "log: nb=" in rule]
+    found = [re.search(r'params: \*\*stage\("(\w+)"(, shows=True)?\)', rule) for rule in notebooks]
+    assert all(found) and all('code.digest("workflow/gather.py")' in rule for rule in rules if "gather." in rule)
+    asked = {match[1]: bool(match[2]) for match in found}
+    assert set(asked) == {path.stem for path in NOTEBOOKS.glob("[01]*.ipynb")}
+    assert {stage for stage, shows in asked.items() if shows} == {stage for stage in asked if stage[:2] in FIGURED}

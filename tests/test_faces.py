@@ -312,6 +312,19 @@ def test_an_interrupted_folder_is_drawn_again(written, tmp_path, monkeypatch):
     assert digest(root) == digest(written)
 
 
+def test_a_folder_that_other_code_has_drawn_is_drawn_again(tmp_path, monkeypatch):
+    def draw(code):
+        root = write_mini_celeba(tmp_path, 3, 2, 0, 48, workers=1, progress=False, code=code)
+        return digest(root / "img_align_celeba")
+
+    first = draw("1")
+    with monkeypatch.context() as changed:
+        changed.setattr(faces, "JPEG", faces.JPEG | {"quality": 50})
+        assert draw("1") == first
+        second = draw("2")
+    assert second != first and draw("3") == first
+
+
 @pytest.mark.parametrize("change", [{"people": 13}, {"pictures": 5}, {"seed": 6}, {"size": 64}])
 def test_a_folder_of_other_parameters_is_refused(written, change):
     asked = {"people": PEOPLE, "pictures": PICTURES, "seed": 5, "size": 48} | change

@@ -69,7 +69,7 @@ def test_a_flipped_bit_makes_it_anew(cache):
     assert torch.equal(features.read_features(folder).latents, good.latents)
 
 
-@pytest.mark.parametrize("key", ["data", "encoders", "size", "dtype", "count"])
+@pytest.mark.parametrize("key", ["data", "table", "encoders", "size", "dtype", "count"])
 def test_what_does_not_match_is_named(cache, key):
     folder, _ = cache
     expected = json.loads((folder / "manifest.json").read_text())
@@ -100,6 +100,17 @@ def test_features_of_other_code_or_of_a_changed_picture_are_not_used(own_celeba,
     Path(table["path"].iloc[3]).write_bytes(Path(table["path"].iloc[0]).read_bytes())
     with pytest.raises(ValueError, match="000004.jpg: changed since the table was made; run notebooks/01_prepare_data"):
         features.cached_features(table, base, source, tmp_path, code="2")
+
+
+@pytest.mark.parametrize("column, value", [("person", 999), ("split", "test"), ("Smiling", True)])
+def test_who_is_on_a_picture_counts_and_where_it_lies_does_not(own_celeba, base_folder, column, value):
+    """What trainings and galleries are made from; files, contents and captions are those of before."""
+    table, source = with_hashes(celeba.read_celeba(own_celeba)), Source(str(base_folder))
+    table["caption"] = captions(table)
+    before, row = features.fingerprint(table, source), table.index[table[column] != value][0]
+    after = features.fingerprint(table.assign(**{column: table[column].where(table.index != row, value)}), source)
+    assert {name for name in before if before[name] != after[name]} == {"table"}
+    assert features.fingerprint(table.assign(path="elsewhere/" + table["file"]), source) == before
 
 
 def test_missing_features_say_what_to_run(own_celeba, base_folder, tmp_path):

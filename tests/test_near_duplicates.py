@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ipa_lib.data.celeba import load_picture
-from ipa_lib.data.near_duplicates import BLOCK, NONE, _close_pairs, drop, find, hashes, named, read_pairs, write_pairs
+from ipa_lib.data.near_duplicates import (
+    BLOCK,
+    NONE,
+    _close_pairs,
+    copies,
+    drop,
+    find,
+    hashes,
+    named,
+    read_pairs,
+    write_pairs,
+)
 
 
 def blobs(seed, side=128):
@@ -43,6 +54,17 @@ def test_copies_are_found_and_others_are_not(pictures):
     assert pairs[["first", "second"]].values.tolist() == [[0, 1], [0, 3], [1, 3]]
     assert pairs["same_person"].tolist() == [True, False, False]
     assert pairs["distance"].max() <= 2
+
+
+def test_byte_identical_pictures_of_a_person_are_pairs_of_distance_0(tmp_path):
+    contents = {"b.jpg": (1, "x"), "a.jpg": (1, "x"), "c.jpg": (2, "x"), "d.jpg": (1, "y"), "e.jpg": (1, "x")}
+    people, hashed = zip(*contents.values(), strict=True)
+    table = pd.DataFrame({"file": list(contents), "person": people, "sha256": hashed})
+    pairs = copies(table)
+    assert pairs.values.tolist() == [["b.jpg", "a.jpg", 0, True], ["b.jpg", "e.jpg", 0, True]]
+    write_pairs(pd.concat([pairs, NONE]), tmp_path / "pairs.csv")
+    assert read_pairs(tmp_path / "pairs.csv").equals(pairs)
+    assert copies(table.iloc[1:4]).equals(NONE)
 
 
 def test_within_a_person_the_first_is_kept_across_people_both(pictures):

@@ -194,6 +194,18 @@ def test_a_base_sees_no_photograph_twice_and_none_of_an_evaluated_person():
     assert files == [f"{i}.jpg" for i in (0, 2, 4, 5, 6, 7, 8, 9)]
 
 
+def test_a_base_does_not_learn_from_a_copy_that_the_experiment_leaves_out():
+    """1 is a copy of 0, which looks like a picture of an evaluated person: pHash compares 0 alone with it."""
+    table = everyone()
+    table["sha256"] = ["0", "0", *table["file"][2:]]
+    taking_part = table[table.person.isin([1, 6, 7]) & (table.index != 1)]
+    taking_part = taking_part.assign(split=taking_part.split.mask(taking_part.person == 7, "val"))
+    looking = pd.DataFrame({"first": [0], "second": [12], "distance": 1, "same_person": False})
+    alike = pd.concat([near_duplicates.copies(table), near_duplicates.named(table, looking)])
+    files = picture_table.for_training(table, taking_part, alike).file
+    assert files.tolist() == table.file[(table.person <= 5) & (table.index > 1)].tolist()
+
+
 def test_judges_are_set_apart_from_those_who_take_no_part():
     table = picture_table.for_training(everyone(), everyone().head(9), near_duplicates.NONE)
     for seed in range(5):

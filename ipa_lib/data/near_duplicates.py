@@ -20,6 +20,7 @@ from PIL import Image
 
 from ..bars import tqdm
 from ..files import atomic
+from . import picture_table
 from .celeba import load_picture
 
 SIDE = 32  # what pHash looks at
@@ -56,6 +57,17 @@ def drop(pictures: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     counts = {"near_duplicates": len(again), "across_people": int((~pairs["same_person"]).sum())}
     kept.attrs = pictures.attrs | counts
     return kept
+
+
+def copies(pictures: pd.DataFrame) -> pd.DataFrame:
+    """`named` pairs of distance 0: each byte-identical copy within a person, after the picture that is kept of it.
+
+    `pictures` has the column sha256. Without these pairs a base would learn from copies that an experiment leaves out.
+    """
+    again = picture_table.copies(pictures)
+    first = pictures.groupby(["person", "sha256"])["file"].transform("first")
+    pairs = pd.DataFrame({"first": first, "second": pictures["file"], "distance": 0, "same_person": True})
+    return pairs[again].astype(NAMED).reset_index(drop=True)
 
 
 def named(pictures: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

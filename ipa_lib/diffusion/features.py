@@ -1,6 +1,8 @@
 """Cached features: latents, text states and image embeddings, once per picture, keyed by content and by encoder.
 
-A cache that does not match its pictures and encoders, or whose bytes have changed, is never used: it is made again.
+A cache that does not match its pictures, encoders and code, or whose bytes have changed, is never used: it is made
+again. Its manifest is what trainings and galleries were made from, so it also speaks of what encoders do not read: who
+is on a picture, in which split.
 M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches` embeddings are hidden states
 [patches,E] of the image encoder, which a resampler takes.
 """
@@ -23,6 +25,7 @@ from ..files import atomic, sha256
 from .backbone import Backbone, Source, embed_pictures, encode_captions, encode_pictures, no_picture
 
 ENCODERS = ("vae", "text_encoder", "tokenizer", "image_encoder", "feature_extractor")
+DENOISER = ("unet", "scheduler")  # the other parts of a base: no feature depends on them, and what comes after does
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ def data_hash(pictures: pd.DataFrame) -> str:
     return data.hexdigest()
 
 
+def table_hash(pictures: pd.DataFrame) -> str:
+    """sha256 over all columns of a table but the path: people, splits and attributes too."""
+    return new_sha256(pictures.drop(columns="path").to_csv(index=False).encode()).hexdigest()
+
+
 def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False, code: str = "") -> dict:
-    """Key of a cache: names, captions and contents of the pictures, the encoders' files, size, dtype, code."""
-    return {"data": data_hash(pictures), "encoders": source.digest(ENCODERS), "size": source.size,
-            "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code}
+    """Key of a cache: contents and captions of the pictures, their table, the encoders' files, size, dtype, code."""
+    return {"data": data_hash(pictures), "table": table_hash(pictures), "encoders": source.digest(ENCODERS),
+            "size": source.size, "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code}
 
 
 def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, folder: Path, patches: bool = False,

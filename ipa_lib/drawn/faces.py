@@ -821,24 +821,25 @@ def split_of(person: int, people: int) -> int:
 
 
 def write_mini_celeba(root, people: int, pictures: int, seed: int, size: int = 64, workers: int | None = None,
-                      progress: bool = True) -> Path:  # fmt: skip
+                      progress: bool = True, code: str = "") -> Path:  # fmt: skip
     """Draw ``people`` x ``pictures`` portraits into ``root`` as CelebA lays them out; returns ``root``.
 
-    A finished folder of the same parameters is returned at once, an interrupted one is drawn again.
+    A finished folder of the same parameters and code is returned at once; one that was interrupted, or that other code
+    has drawn, is drawn again.  ``code``: a digest of the code that draws.
     The bytes do not depend on ``workers`` (processes; None: one a core).  Raises ValueError for people < 3,
     pictures < 2, seed < 0, size < 32, workers < 1, and for a folder that holds anything else.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
     _check(people=(people, 3), pictures=(pictures, 2), seed=(seed, 0), size=(size, 32), workers=(workers, 1))
     root, stamp = Path(root), dict(version=VERSION, people=people, pictures=pictures, seed=seed, size=size)
-    if _finished(root, stamp):
+    if _finished(root, stamp, code):
         return root
     (root / "img_align_celeba").mkdir(parents=True, exist_ok=True)
-    _write_stamp(root, stamp, finished=False)
+    _write_stamp(root, stamp, code, finished=False)
     order = file_order(people, pictures, seed)
     rows = _draw_files(root, order, seed, size, workers, progress)
     _write_annotations(root, order, rows, people)
-    _write_stamp(root, stamp, finished=True)
+    _write_stamp(root, stamp, code, finished=True)
     return root
 
 
@@ -920,22 +921,22 @@ def _check(**limits: tuple[int, int]) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def _finished(root: Path, stamp: dict) -> bool:
+def _finished(root: Path, stamp: dict, code: str) -> bool:
     path = root / STAMP
     if not path.exists():
         if root.exists() and any(not found.name.startswith(".") for found in root.iterdir()):
             raise ValueError(f"{root} holds files but no {STAMP}: expected a new or empty folder")
         return False
     found = json.loads(path.read_text())
-    finished = found.pop("finished", False)
+    finished, drawn_by = found.pop("finished", False), found.pop("code", "")
     if found != stamp:
         raise ValueError(f"{path} says {found}, expected {stamp}: choose another folder or remove this one")
-    return finished
+    return finished and drawn_by == code
 
 
-def _write_stamp(root: Path, stamp: dict, finished: bool) -> None:
+def _write_stamp(root: Path, stamp: dict, code: str, finished: bool) -> None:
     with atomic(root / STAMP) as path:
-        path.write_text(json.dumps(stamp | {"finished": finished}, indent=1) + "\n")
+        path.write_text(json.dumps(stamp | {"code": code, "finished": finished}, indent=1) + "\n")
 
 
 def _file_name(row: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..diffusion import galleries
-from ..diffusion.features import read_manifest
+from ..diffusion.features import DENOISER, read_manifest, source_of
 from ..files import sha256
 from ..model.adapter import MultiImageAdapter
 from . import code, provenance
@@ -67,8 +67,8 @@ class GalleryRun:
     def begin(self, adapter: MultiImageAdapter) -> None:
         """Open the gallery. Pictures made from other weights, features, people, λ, settings or code are removed."""
         galleries.begin(self.folder, **self.settings(adapter), weights=sha256(self.weights), lams=self.lams,
-                        features=read_manifest(self.features), sets=[self.max_refs, self.people, self.samples],
-                        code=code.digest(NOTEBOOK))
+                        features=read_manifest(self.features), denoiser=source_of(self.features).digest(DENOISER),
+                        sets=[self.max_refs, self.people, self.samples], code=code.digest(NOTEBOOK))
 
     def finish(self, adapter: MultiImageAdapter, sets: pd.DataFrame, files: pd.Series, device: object) -> None:
         """Write index, settings and provenance; sets as drawn, files: names of the pictures by row of their table."""

@@ -10,7 +10,7 @@ import pandas as pd
 from accelerate import Accelerator
 
 from ..diffusion.backbone import Source
-from ..diffusion.features import read_manifest
+from ..diffusion.features import DENOISER, read_manifest
 from ..diffusion.training import P_DROP, WEIGHT_DECAY, Checkpoint
 from ..files import atomic, sha256
 from ..model.adapter import MultiImageAdapter
@@ -36,7 +36,7 @@ class TrainingRun:
     def checkpoint(self) -> Checkpoint:
         """The state of the training; one made with other settings, features, weights or code is not resumed."""
         made_from = {"start": origin(self.start), "features": read_manifest(self.features),
-                     "unet": self.source.digest(["unet"]), "code": code.digest(NOTEBOOK)}
+                     "denoiser": self.source.digest(DENOISER), "code": code.digest(NOTEBOOK)}
         return Checkpoint(self.folder / "training.state", {**self.settings, **made_from})
 
     def keep(self, adapter: MultiImageAdapter, records: Sequence[Mapping], checkpoint: Checkpoint,
