@@ -72,7 +72,8 @@ OVERRULES = {
 }
 PORTRAYED = (*COLOURS, *FORMS, *ON_THE_HEAD, "Goatee", "5_o_Clock_Shadow", "Mustache", "Sideburns", "No_Beard",
              "Eyeglasses", *WORN, *EXPRESSIONS, "Male", "Young")  # fmt: skip
-VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (  # opening, order of the clauses, words that differ from the tables
+# opening, order of the clauses, words that differ from the tables
+VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     ("a photo of", ("features", "expression", "worn"), {}),
     ("a portrait of", ("features", "worn", "expression"), {}),
     ("a picture of", ("worn", "features", "expression"), OTHER_WORDS),
