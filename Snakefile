@@ -6,6 +6,7 @@ of small files Snakemake compares these, and after an interruption it asks again
 
     snakemake --config profile=mini        # `make report` calls it through scripts/snakemake.sh
 """
+import re
 import shlex
 import sys
 
@@ -80,7 +81,7 @@ def cell_flags(wildcards):
 
 
 wildcard_constraints:
-    adapter="|".join(PROFILE.adapters), cell=r"n\d+[^/]*"
+    adapter="|".join(map(re.escape, PROFILE.adapters)), cell="|".join(map(re.escape, {cell.name: 0 for cell in CELLS}))
 
 
 MADE = [f"{PAPER}/figures/{stem}.pdf" for stems in FIGURES.values() for stem in stems]
