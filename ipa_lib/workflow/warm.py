@@ -112,8 +112,9 @@ def fits(request: dict, given: dict[str, str]) -> bool:
     wanted = request["env"]
     differing = [name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)]
     reasons = [name for name in differing if not name.startswith(MAY_DIFFER)]
-    if request["argv"][:3] != [sys.executable, "-m", "ipykernel_launcher"]:
-        reasons.append(" ".join(request["argv"]))
+    python, *module = request["argv"][:3]
+    if Path(python).parent.resolve() != Path(sys.executable).parent.resolve() or module != ["-m", "ipykernel_launcher"]:
+        reasons.append(" ".join(request["argv"]))  # of another environment; a link to this one is this one
     if reasons:
         print("a kernel of its own, for", *reasons, file=sys.stderr)  # .run/warm.log
     return not reasons
