@@ -321,7 +321,7 @@ def test_only_a_finished_run_is_published(repository):
     result = run(repository, "scripts/publish.sh", "mine")
     assert result.returncode == 0, result.stderr
     assert len(list((repository / "results/published/mine").iterdir())) == len(TABLES) + 8
-    assert "results/published/mine/13_x.ipynb docs/sample_grid.png" in (repository / "log").read_text()
+    assert "results/mine/13_show_samples.en.ipynb docs/sample_grid.png" in (repository / "log").read_text()
 
 
 SETTINGS = 'case "$*" in *draw) echo {draw};; *" real") echo mine;; *) echo paper/main.pdf;; esac'  # of any profile

@@ -103,7 +103,7 @@ def test_side_cells_differ_from_the_usual_one_in_what_they_are_named_after(smoke
 
 def test_what_the_paper_says_of_the_side_questions_comes_from_these_cells(smoke):
     numbers = (SMOKE / "paper/numbers.tex").read_text()
-    for key in ("occlusion/n2/100/difference", "guidance/best-identity", "shown/n2/copying", "range/n2/share"):
+    for key in ("occlusion/nmax/100/difference", "best_w/identity/w", "target_shown/nmax/shown/copying", "over_n/nmax/share"):
         assert f"\\setresult{{{key}}}" in numbers, key
     measured = pd.read_csv(SMOKE / "slots.csv", index_col="adapter")
     assert 0 < measured.cosine["mean-own-n2r-s0"] < 1 and measured.order_change["mean-own-n2r-s0"] > 0
