@@ -103,7 +103,8 @@ def test_side_cells_differ_from_the_usual_one_in_what_they_are_named_after(smoke
 
 def test_what_the_paper_says_of_the_side_questions_comes_from_these_cells(smoke):
     numbers = (SMOKE / "paper/numbers.tex").read_text()
-    for key in ("occlusion/nmax/100/difference", "best_w/identity/w", "target_shown/nmax/shown/copying", "over_n/nmax/share"):
+    keys = "occlusion/nmax/100/difference", "best_w/identity/w", "target_shown/nmax/shown/copying", "over_n/nmax/share"
+    for key in keys:
         assert f"\\setresult{{{key}}}" in numbers, key
     measured = pd.read_csv(SMOKE / "slots.csv", index_col="adapter")
     assert 0 < measured.cosine["mean-own-n2r-s0"] < 1 and measured.order_change["mean-own-n2r-s0"] > 0
