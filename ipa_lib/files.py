@@ -1,4 +1,4 @@
-"""Files that another stage reads: written whole or not at all, and told apart by their bytes."""
+"""Files that another stage reads: written whole or not at all, and told apart by their bytes; files of settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
 PARTS = ("configs", "ipa_lib", "notebooks")  # folders of the repository
 HOST = platform.node()
@@ -109,3 +111,29 @@ def sha256(path: str | os.PathLike) -> str:
     """Hex digest of a file's contents."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- YAML ---
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds. ValueError with the line of the file where it is none or a key stands there twice."""
+    try:
+        return _Loader(path.read_text(encoding="utf-8")).get_single_data()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path.name}{line}: not YAML: {' '.join(problem.split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of plain values, in which a key that stands twice is an error: PyYAML keeps the last one."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.composer.ComposerError(None, None, f"{key.value} stands there twice", key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node

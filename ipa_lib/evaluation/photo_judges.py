@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from safetensors import SafetensorError
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
+from ..files import read_yaml
 from ..hub import first_line, local_folder
 from .alignment import SIDE, crop, known_points
 
@@ -51,10 +51,7 @@ def read_spec(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; a YAML file that names judges was expected")
-    try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    spec = read_yaml(path)
     _check_keys(path, spec)
     return spec
 
