@@ -13,7 +13,8 @@ import sys
 from ipa_lib.data import picture_table
 from ipa_lib.files import ROOT
 from ipa_lib.workflow import code, gather, paths, provenance
-from ipa_lib.workflow.config import AXES, load_profile, main_run
+from ipa_lib.workflow.config import load_profile
+from ipa_lib.workflow.grid import AXES, main_run
 
 PROFILE = load_profile(config.get("profile", "mini"))
 RESULTS, PAPER = f"results/{PROFILE.name}", paths.paper_dir(PROFILE.name).relative_to(ROOT)

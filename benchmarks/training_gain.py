@@ -18,7 +18,8 @@ from ipa_lib.model import attention, exchange
 from ipa_lib.report import ablations
 from ipa_lib.report.variants import roles, usual
 from ipa_lib.workflow import code, paths
-from ipa_lib.workflow.config import Profile, load_profile, main_run
+from ipa_lib.workflow.config import Profile, load_profile
+from ipa_lib.workflow.grid import main_run
 
 COLUMNS = ["n_refs", "metric", "value", "low", "high", "count"]
 

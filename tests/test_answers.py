@@ -12,7 +12,7 @@ from ipa_lib.evaluation import intervals
 from ipa_lib.files import ROOT
 from ipa_lib.model import merge
 from ipa_lib.report import answers, latex, variants
-from ipa_lib.workflow import config
+from ipa_lib.workflow import config, grid
 
 QUESTIONS = ("over_n", "occlusion", "tradeoff", "merges", "slots", "each_n", "guidance", "target_shown")
 SIDE = QUESTIONS[1:2] + QUESTIONS[3:]  # those that the reduced grid can't answer
@@ -316,7 +316,7 @@ def test_the_grid_and_the_table_agree_on_main(name):
     adapters = config.load_profile(name).adapters.values()
     runs = [(run(adapter.name), adapter.n_refs) for adapter in adapters]
     table = make_table(make_scores(runs, (1.0,), people=2), runs)
-    assert variants.roles(table)["main"].names[0] == config.main_run({a.name: a for a in adapters}).name
+    assert variants.roles(table)["main"].names[0] == grid.main_run({a.name: a for a in adapters}).name
 
 
 def test_merges_without_an_order_are_those_whose_scores_know_no_slot():

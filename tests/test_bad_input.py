@@ -158,6 +158,8 @@ CASES = [
     ("a negative seed", profile(GRID.format(", seed: -1")), "mine.yaml: grid[0]: seed: expected a whole number from 0 to 2147483647, got -1"),
     ("not YAML", profile("grid: [{merge: mean"), "mine.yaml, line 1: not YAML: expected"),
     ("YAML that makes objects", profile("grid: !!python/object/apply:os.system ['touch owned']"), "mine.yaml, line 1: not YAML: could not determine a constructor"),
+    ("a key twice", profile(ONE + "lams: [0, 1]\nlams: [0, 1, 2]\n"), "mine.yaml, line 3: not YAML: lams stands there twice"),
+    ("a parameter twice", profile("notebooks: {05_generate: {people: 2,\n people: 4}}"), "mine.yaml, line 2: not YAML: people stands there twice"),
     ("a list for a profile", profile("[1, 2]"), "mine.yaml: expected `name: value` pairs, got [1, 2]"),
     ("bytes that are no text", lambda at: [(at.folder / "mine.yaml").write_bytes(b"\xff\xfe\x00"), command("ipa_lib.workflow.config", at.folder / "mine.yaml")][1], "mine.yaml: not YAML: "),
     ("a name with a command in it", profile(ONE, "x; touch owned.yaml"), "x; touch owned.yaml: letters, digits, - and _ were expected in the name of a profile"),
@@ -232,7 +234,8 @@ CASES = [
     ("an unknown judge", judged_by("identity: a.onnx\nfeatures: inception\nfaces: b\n"), "judges.yaml: faces is no key; expected some of "),
     ("a judge too few", judged_by("identity: a.onnx\n"), "judges.yaml: features is missing"),
     ("a judge that is not there", judged_by("identity: a.onnx\nfeatures: inception\n"), "a.onnx: no such file; an identity network in ONNX was expected"),
-    ("judges that are no YAML", judged_by("identity: ["), "judges.yaml: not readable as YAML ("),
+    ("judges that are no YAML", judged_by("identity: ["), "judges.yaml, line 1: not YAML: expected"),
+    ("a judge twice", judged_by("identity: a.onnx\nfeatures: inception\nidentity: b.onnx"), "judges.yaml, line 3: not YAML: identity stands there twice"),
     ("a judge of attributes that is not there", judged_by("identity: json:dumps\nfeatures: json:dumps\nattributes: none"), "none: no judge here; "),
     ("more judging people than can be spared", calls(picture_table.set_apart, pd.DataFrame({"person": [1, 2, 3]}), 2, pd.DataFrame({"person": [1, 2]})), "judge_people: 2 were asked for, and 1 take no part in the experiment"),
 

@@ -12,7 +12,8 @@ from ipa_lib import choices
 from ipa_lib.drawn.mini_base import JUDGE_SEED
 from ipa_lib.model.merge import MERGES
 from ipa_lib.model.projection import PROJECTIONS
-from ipa_lib.workflow import config
+from ipa_lib.workflow import config, grid
+from ipa_lib.workflow.parameters import check_values, parameters
 
 PARAMETERS = """\
 people: int = 100  # people of the test split
@@ -91,7 +92,7 @@ def test_the_names_of_the_merges_are_those_of_merge():
 
 def test_another_order_projection_or_target_is_another_folder():
     others = (), ("norm",), ("given", "mlp"), ("given", "resampler"), ("given", "linear", "shown")
-    names = [config.AdapterRun("mean", "own", 4, True, 0, (4,), *more).name for more in others]
+    names = [grid.AdapterRun("mean", "own", 4, True, 0, (4,), *more).name for more in others]
     assert names == [f"mean-own-{part}n4r-s0" for part in ("", "norm-", "mlp-", "resampler-", "shown-")]
 
 
@@ -99,13 +100,13 @@ def test_grid_is_the_product_of_its_lists(load):
     profile = load("grid: [{merge: [mean, concat], slots: [own, shared], n_max: [1, 4], seed: [0, 1]}]")
     assert len(profile.adapters) == 16
     assert list(profile.adapters)[:3] == ["mean-own-n1-s0", "mean-own-n1-s1", "mean-own-n4-s0"]
-    assert profile.adapters["concat-shared-n4-s1"] == config.AdapterRun(
+    assert profile.adapters["concat-shared-n4-s1"] == grid.AdapterRun(
         "concat", "shared", 4, False, 1, (4,), lams=profile.lams)
 
 
 def test_random_n_is_in_the_name(load):
     profile = load("grid: [{merge: mean, n_max: 4, random_n: true, n_refs: [1, 2, 4]}]\nlams: [0, 1]")
-    run = config.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4), lams=(0.0, 1.0))
+    run = grid.AdapterRun("mean", "own", 4, True, 0, (1, 2, 4), lams=(0.0, 1.0))
     assert profile.adapters == {"mean-own-n4r-s0": run}
 
 
@@ -115,14 +116,14 @@ def test_order_and_target_are_axes_of_the_grid(load):
 
 
 def test_usual_cells_are_those_of_the_grid_and_a_floor(load):
-    grid = "grid: [{merge: mean, n_max: 2, random_n: true, n_refs: [1, 2]}, {merge: concat, n_max: 4, lams: [1]}]"
-    profile = load(f"{grid}\nlams: [0, 1]")
+    entries = "{merge: mean, n_max: 2, random_n: true, n_refs: [1, 2]}, {merge: concat, n_max: 4, lams: [1]}"
+    profile = load(f"grid: [{entries}]\nlams: [0, 1]")
     main = "mean-own-n2r-s0"
     assert profile.cells == {
-        f"{main}/n1": config.Cell(main, 1, (0.0, 1.0)),
-        f"{main}/n2": config.Cell(main, 2, (0.0, 1.0)),
-        "concat-own-n4-s0/n4": config.Cell("concat-own-n4-s0", 4, (1.0,)),
-        f"{main}/n2-other": config.Cell(main, 2, (1.0,), "other"),
+        f"{main}/n1": grid.Cell(main, 1, (0.0, 1.0)),
+        f"{main}/n2": grid.Cell(main, 2, (0.0, 1.0)),
+        "concat-own-n4-s0/n4": grid.Cell("concat-own-n4-s0", 4, (1.0,)),
+        f"{main}/n2-other": grid.Cell(main, 2, (1.0,), "other"),
     }
 
 
@@ -170,11 +171,11 @@ VALUES = st.fixed_dictionaries({}, optional={
 def test_flags_come_back_from_the_command_line_unchanged(folder, values):
     words = shlex.split(config.Profile("x", {}, {}, (), {}, folder).flags("05_generate", **values))
     pairs = dict(zip(words[1::3], words[2::3], strict=True))
-    assert config.check_values(folder / "05_generate.ipynb", pairs) == values
+    assert check_values(folder / "05_generate.ipynb", pairs) == values
 
 
 def test_parameters_are_those_that_papermill_sees(folder):
-    ours = config.parameters(folder / "05_generate.ipynb")
+    ours = parameters(folder / "05_generate.ipynb")
     theirs = papermill.inspect_notebook(folder / "05_generate.ipynb")
     assert {n: (p.kind, p.help) for n, p in ours.items()} == {
         n: (p["inferred_type_name"], p["help"]) for n, p in theirs.items()
@@ -216,7 +217,7 @@ ENTRY = "{merge: mean, n_max: 4}"
         (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 1, prompts: my}}]", "expected one of own"),
         (f"grid: [{ENTRY}]\ncells: 4", "mine.yaml: cells: expected a list, got 4"),
         ("grid: [{merge: mean, n_max: 4, target: hidden}]", "target: expected one of left_out, shown, got 'hidden'"),
-        ("grid: [{merge: mean, n_max: 4, lams: [-1]}]", "mine.yaml: grid[0]: lams: expected λ ≥ 0, got -1.0"),
+        ("grid: [{merge: mean, n_max: 4, lams: [-1]}]", "mine.yaml: grid[0]: lams: expected λ ≥ 0, got -1"),
         ("lams: []", "mine.yaml: lams: expected at least one"),
         ("lams: [0.0, .nan]", "mine.yaml: lams: expected a finite number, got nan"),
         ("lams: [.inf]", "lams: expected a finite number, got inf"),
@@ -256,7 +257,7 @@ def test_an_unknown_profile_is_one_line(name):
 
 def test_an_unknown_notebook_is_one_line(folder):
     with pytest.raises(FileNotFoundError) as error:
-        config.parameters(folder / "05_generat.ipynb")
+        parameters(folder / "05_generat.ipynb")
     assert one_line(error) == "no notebook 05_generat in notebooks/; did you mean 05_generate?"
 
 
@@ -271,13 +272,13 @@ def test_an_unknown_notebook_is_one_line(folder):
 )
 def test_a_parameters_cell_holds_literals_alone(tmp_path, source, said):
     with pytest.raises(ValueError) as error:
-        config.parameters(write_notebook(tmp_path / "a.ipynb", source))
+        parameters(write_notebook(tmp_path / "a.ipynb", source))
     assert said in one_line(error) and "a.ipynb" in str(error.value)
 
 
 def test_a_notebook_without_parameters_cell_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="a.ipynb: expected one cell tagged 'parameters', got 0"):
-        config.parameters(write_notebook(tmp_path / "a.ipynb", tags=()))
+        parameters(write_notebook(tmp_path / "a.ipynb", tags=()))
 
 
 def test_the_command_line_says_what_a_profile_trains(capsys):

@@ -18,7 +18,8 @@ WITHOUT_TORCH = """
     bars choices files
     data.celeba data.captions data.folders data.near_duplicates data.picture_table
     drawn.faces drawn.phrases diffusion.galleries evaluation.intervals
-    workflow.paths workflow.config workflow.runs workflow.progress workflow.provenance workflow.code workflow.gather
+    workflow.paths workflow.checks workflow.parameters workflow.grid workflow.config workflow.runs workflow.progress
+    workflow.provenance workflow.code workflow.gather
     report.words report.variants report.answers report.plots report.grids report.latex explore.table_browser
 """.split()
 MODULES = sorted(path.relative_to(LIB) for path in LIB.rglob("*.py"))

@@ -9,7 +9,8 @@ import papermill
 import pytest
 
 from ipa_lib.files import ROOT
-from ipa_lib.workflow import config
+from ipa_lib.workflow import config, grid
+from ipa_lib.workflow.parameters import convert, parameters
 from ipa_lib.workflow.paths import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -68,17 +69,17 @@ def test_prose_leads(path):
 
 @each_notebook
 def test_parameters_are_typed_literals_with_a_reason(path):
-    parameters = config.parameters(path)
-    assert parameters and len(parameters.keys() - PLACES) <= MAX_PARAMETERS
-    for name, parameter in parameters.items():
+    ours = parameters(path)
+    assert ours and len(ours.keys() - PLACES) <= MAX_PARAMETERS
+    for name, parameter in ours.items():
         assert parameter.help, f"{name} has no reason"
-        assert config.convert(parameter.default, parameter.kind, name) == parameter.default
+        assert convert(parameter.default, parameter.kind, name) == parameter.default
 
 
 @each_notebook
 def test_papermill_sees_the_same_parameters(path):
     seen = papermill.inspect_notebook(path)
-    ours = config.parameters(path)
+    ours = parameters(path)
     assert {name: (p.kind, p.help) for name, p in ours.items()} == {
         name: (p["inferred_type_name"], p["help"]) for name, p in seen.items()
     }
@@ -88,7 +89,7 @@ def test_papermill_sees_the_same_parameters(path):
 @each_notebook
 def test_every_parameter_is_used(path):
     used = {node.id for node in nodes(path) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    assert not config.parameters(path).keys() - used
+    assert not parameters(path).keys() - used
 
 
 @each_notebook
@@ -125,10 +126,10 @@ def test_the_workflow_passes_what_the_notebooks_declare():
     for call in flags_calls((ROOT / "Snakefile").read_text()):
         passed.setdefault(call.args[0].value, set()).update(keyword.arg for keyword in call.keywords if keyword.arg)
     assert passed.keys() == {path.stem for path in PATHS if path.stem[0].isdigit()}
-    passed["04_train_adapter"] |= config.AXES.keys()  # handed over as a whole
-    passed["05_generate"] |= config.Cell("a", 1, (1.0,), guidance=3.0).values().keys()
+    passed["04_train_adapter"] |= set(grid.AXES)  # handed over as a whole
+    passed["05_generate"] |= grid.Cell("a", 1, (1.0,), guidance=3.0).values().keys()
     for notebook, names in passed.items():
-        assert names <= config.parameters(NOTEBOOKS / f"{notebook}.ipynb").keys(), notebook
+        assert names <= parameters(NOTEBOOKS / f"{notebook}.ipynb").keys(), notebook
     passed["05_generate"].remove("guidance")  # a cell has it where it differs from the profile's
     passed["07_measure_ceilings"] |= {"people", "samples", "seed"}  # those of 05_generate
     assert config.PASSED == {notebook: dict.fromkeys(names, ANY) for notebook, names in passed.items() if names}

@@ -12,7 +12,8 @@ from ..diffusion.features import DENOISER, read_manifest, source_of
 from ..files import sha256
 from ..model.adapter import MultiImageAdapter
 from . import code, provenance
-from .config import Cell, usual_guidance
+from .config import usual_guidance
+from .grid import Cell
 from .paths import results_dir
 
 NOTEBOOK = "05_generate"

@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from .. import bars
 from ..files import atomic, short, sweep
-from .config import check_values, find_notebook
+from .parameters import check_values, find_notebook
 
 KERNEL_ENVIRONMENT = {
     "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment before one in the user's home
