@@ -36,8 +36,13 @@ def pins(name: str) -> dict[str, str]:
 
 
 def asked(*names: str) -> set[str]:
-    lines = [line for name in names for line in (ROOT / "requirements" / name).read_text().splitlines()]
-    return {Requirement(line).name for line in lines if line and not line.startswith("#")}
+    return set().union(*map(reasons, names))
+
+
+def reasons(name: str) -> dict[str, str]:
+    """Packages of a list -> the reasons written beside them."""
+    lines = (line.partition("#") for line in (ROOT / "requirements" / name).read_text().splitlines())
+    return {Requirement(package).name: reason for package, _, reason in lines if package}
 
 
 # --- the pins ---
@@ -103,6 +108,12 @@ def test_every_import_is_asked_for():
     explorer = distributions(code.sources("explore", shows=True)[1:])
     brought = {"tokenizers", "nbclient", "jupyter-client"}  # by transformers, papermill
     assert explorer - brought <= asked("base.in", "faces.in", "explore.in")
+
+
+def test_what_is_asked_for_is_imported_or_has_a_reason():
+    modules = [path for folder in ("ipa_lib", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")]
+    idle = {name for file in ("base.in", *EXTRAS) for name, reason in reasons(file).items() if not reason}
+    assert not idle - distributions(modules)
 
 
 # --- the scripts ---
