@@ -37,7 +37,7 @@ arxiv: paper  ## the same as one archive of sources, which plain pdflatex compil
 
 PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile
 
-test: $(TEST) tex browser  ## the tests that guard results and use (8 minutes)
+test: $(TEST) tex browser  ## the tests that guard results and use (7 minutes)
 	$(PYTEST) -m "not slow and not thorough"
 
 test-all: $(TEST) tex spelling browser  ## these and the thorough ones: set-up, print, several processes (20 minutes)

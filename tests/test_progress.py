@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -220,7 +221,7 @@ def workflow(tmp_path):
         rule slow:
             output: "results/{name}"
             wildcard_constraints: name="[ab]"
-            shell: "echo chatter of {wildcards.name}; sleep 2; touch {output}"
+            shell: "echo chatter of {wildcards.name}; sleep 5; touch {output}"
         rule last:
             input: "results/a", "results/b"
             output: "results/c"
@@ -258,21 +259,23 @@ def test_without_a_terminal_a_stage_is_one_line(workflow):
 
 
 def on_terminal(command, until=None, **how):
-    """Exit status of a command on a terminal and what it printed there; Ctrl-C is typed when `until` has appeared."""
+    """Exit status of a command on a terminal and what it printed there; Ctrl-C is typed when `until` has appeared, and
+    again every 3 s while the command goes on: on a busy machine Snakemake can miss the first."""
     process, terminal = pty.fork()
     if not process:
         os.chdir(how["cwd"])
         os.execvpe(command[0], command, how["env"])
-    text, end = "", time.monotonic() + 120
+    text, end, typed = "", time.monotonic() + 120, -9.0
     while time.monotonic() < end:
         if select.select([terminal], [], [], 1)[0]:
             try:
                 text += os.read(terminal, 2**16).decode()
             except OSError:  # Linux's way to say that nobody writes any more
                 break
-        if until and until in text:
-            os.write(terminal, b"\x03")
-            until = None
+        if until and until in text and time.monotonic() - typed > 3:
+            with suppress(OSError):
+                os.write(terminal, b"\x03")
+            typed = time.monotonic()
     _, status = os.waitpid(process, 0)
     os.close(terminal)
     return status, text.replace("\r\n", "\n")
