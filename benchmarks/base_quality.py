@@ -12,6 +12,7 @@ from ipa_lib import files
 from ipa_lib.data import captions, celeba
 from ipa_lib.diffusion import backbone, sampling
 from ipa_lib.drawn.faces import write_mini_celeba
+from ipa_lib.drawn.phrases import with_covers
 from ipa_lib.evaluation import intervals, judges
 from ipa_lib.workflow import code, paths
 
@@ -44,8 +45,8 @@ def rows(kind: str, seen: np.ndarray, wanted: np.ndarray, people: np.ndarray) ->
 
 
 def main() -> None:
-    write_mini_celeba(paths.data_dir("mini"), 1500, 12, seed=0, code=code.digest("drawn/faces.py"))
-    table = celeba.read_celeba(paths.data_dir("mini"))
+    root = write_mini_celeba(paths.data_dir("mini"), 1500, 12, seed=0, code=code.digest("drawn/faces.py"))
+    table = with_covers(celeba.read_celeba(root), root)
     table = table[table["split"] == "val"].groupby("person").head(SAMPLES).reset_index(drop=True)
     models, judge = (load(paths.MODELS / "mini") for load in (backbone.load_base, judges.load_judges))
     wanted, people = judges.mentioned(table), table["person"].to_numpy()

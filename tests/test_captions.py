@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ipa_lib.data.captions import (
     CAPTIONED,
     COLOURS,
+    COVERS,
     EMPTY,
     FACIAL_HAIR,
     HAIR,
@@ -242,3 +243,22 @@ def test_own_captions_come_first(tiny_celeba, style):
 def test_an_unknown_style_is_named(tiny_celeba):
     with pytest.raises(ValueError, match="^style = 'long'; one of short, portrait, portraits was expected$"):
         captions(read_celeba(tiny_celeba).assign(caption="own"), "long")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("Eyeglasses Sunglasses Smiling", "a photo of a person, smiling, wearing sunglasses"),
+        ("Eyeglasses Face_Mask", "a photo of a person with glasses, wearing a face mask"),
+    ],
+)
+def test_what_covers_a_face_is_named_where_the_table_says_so(names, sentence):
+    assert caption(PLAIN | dict.fromkeys(names.split(), True)) == sentence
+
+
+@given(patterns, st.sampled_from([None, *COVERS]))
+def test_a_cover_changes_nothing_else_in_a_caption(attributes, cover):
+    said = caption(attributes | {cover: True})
+    assert [phrase in said for phrase in COVERS.values()] == [name == cover for name in COVERS]
+    bare = attributes | {"Eyeglasses": attributes["Eyeglasses"] and cover != "Sunglasses"}
+    assert said.removesuffix(f", {COVERS.get(cover)}") == caption(bare)

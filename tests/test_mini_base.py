@@ -69,16 +69,44 @@ def test_identity_batches_hold_each_person_with_different_pictures():
     assert all(len({p // 10 for p in picked[labels == label].tolist()}) == 1 for label in range(4))
 
 
-def test_moving_average_follows_the_parameters():
-    module = torch.nn.Linear(2, 2)
-    average = mini_base.ExponentialAverage(module, decay=0.5)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.fill_(3.0)
-    for step in range(40):
-        average.update(step)
-    average.copy_to_modules()
-    assert all(torch.allclose(p, torch.tensor(3.0), atol=1e-3) for p in module.parameters())
+def test_the_moving_average_against_a_plain_loop():
+    parameters = [torch.nn.Parameter(torch.zeros(3, 2)), torch.nn.Parameter(torch.zeros(4))]
+    average, update = mini_base.moving_average(parameters)
+    plain = [p.detach().double() for p in parameters]
+    for step in [*range(30), *range(11000, 11020)]:  # also where the first weights no longer count more
+        for p in parameters:
+            p.data = torch.randn(p.shape)
+        update(step)
+        decay = min(1 - 1 / 500, (2 + step) / (11 + step))
+        plain = [decay * a + (1 - decay) * p.detach().double() for a, p in zip(plain, parameters, strict=True)]
+    average.copy_to(parameters)
+    assert all(torch.allclose(p.double(), a, rtol=0, atol=1e-6) for p, a in zip(parameters, plain, strict=True))
+
+
+def cross_attention(unet):
+    """At how many latents a side each cross-attention layer was called."""
+    sides = []
+    hooks = [module.register_forward_hook(lambda _, x, __: sides.append(round(x[0].shape[1] ** 0.5)))
+             for name, module in unet.named_modules() if name.endswith("attn2")]  # fmt: skip
+    unet(torch.zeros(1, 4, 16, 16), 1, torch.zeros(1, 7, mini_base.TEXT_WIDTH))
+    assert len(hooks) == len(sides)
+    return sides
+
+
+def test_text_is_attended_to_where_it_is_asked_for():
+    assert cross_attention(mini_base.new_unet()) == [16, 8, 4, 4, 4, 4, 8, 8, 16, 16]
+    assert cross_attention(mini_base.new_unet((40, 80, 128), (8, 4))) == [8, 4, 4, 4, 4, 8, 8]
+    assert cross_attention(mini_base.new_unet((8, 8, 8), (16,))) == [16, 4, 16, 16]  # the middle has one in any case
+    with pytest.raises(ValueError, match="unet_attention: 32 latents a side; of 16, 8, 4 was expected"):
+        mini_base.new_unet(attention=(8, 32))
+
+
+def test_a_share_of_pictures_is_seen_through_a_window():
+    pictures = np.full((400, 64, 64, 3), 7, np.uint8)
+    seen = mini_base.partly_hidden(pictures, 0.5, torch.Generator().manual_seed(0))
+    hidden = (seen == 128).any((1, 2, 3))
+    assert 160 < hidden.sum() < 240 and (seen[~hidden] == 7).all()
+    assert mini_base.partly_hidden(pictures, 0.0, torch.Generator()) is pictures
 
 
 def test_a_finished_part_is_not_trained_again(tmp_path):

@@ -15,7 +15,7 @@ from ipa_lib.workflow.paths import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 MAX_LINES, MAX_PARAMETERS = 12, 12
-PLACES = {"profile", "out"}  # parameters that only say where things lie
+PLACES = {"profile", "out", "publish", "judge_data", "encoder_data"}  # parameters that only say where things lie
 KEYS = "metadata.papermill cell.metadata.papermill"
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """Long captions: they say what is drawn, hide what is hidden, and begin with the short ones."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from ipa_lib.data.captions import captions
 from ipa_lib.data.celeba import read_celeba
 from ipa_lib.drawn.faces import drawn_factors, identity_factors, nuisance_factors, write_mini_celeba
-from ipa_lib.drawn.phrases import COLOURS, OF_THE_PICTURE, colour_name, describe, lengthen, versions
+from ipa_lib.drawn.phrases import COLOURS, OF_THE_PICTURE, colour_name, describe, lengthen, versions, with_covers
 
 PERSON = replace(identity_factors(0, 1), cut="bob", hair_colour="red", beard="none", glasses="none", freckles=True)
 PICTURE = replace(nuisance_factors(0, 1, 0), occluder="none", yaw=0.3, light=(0.4, 0.0), shirt=(220, 40, 40),
@@ -69,9 +70,28 @@ def test_a_base_learns_a_drawn_picture_by_its_short_caption_and_three_long_ones(
     table = read_celeba(folder)
     some = table.iloc[[5, 2, 9]]
     four = versions(some, folder, seed=1)
-    assert four.shape == (4, 3) and four[0].tolist() == captions(some)
+    assert four.shape == (4, 3) and four[0].tolist() == captions(with_covers(some, folder))
     assert all(text.startswith(short) for row in four for text, short in zip(row, four[0], strict=True))
     assert (four == versions(table, folder, seed=1)[:, [5, 2, 9]]).all() and (four != versions(some, folder, 2)).any()
+
+
+SAID = {"glasses": "and glasses|with glasses", "sunglasses": "wearing sunglasses", "hat": "wearing a hat",
+        "mask": "wearing a face mask"}  # fmt: skip
+
+
+def test_a_short_caption_names_each_cover_exactly_when_it_is_drawn(tmp_path):
+    """Of so many people that each occurs."""
+    many = write_mini_celeba(tmp_path / "many", 40, 4, seed=3, workers=1, progress=False)
+    texts, factors = captions(with_covers(read_celeba(many), many)), drawn_factors(many)
+    drawn = {name: [on.occluder == name for _, on in factors] for name in ("sunglasses", "hat", "mask")}
+    drawn["glasses"] = [person.glasses != "none" and on.occluder != "sunglasses" for person, on in factors]
+    assert {name: [bool(re.search(words, text)) for text in texts] for name, words in SAID.items()} == drawn
+    assert all(map(any, drawn.values()))
+
+
+def test_photographs_have_no_covers(folder, tmp_path):
+    table = read_celeba(folder)
+    assert with_covers(table, tmp_path) is table
 
 
 def test_a_photograph_has_the_captions_of_every_style(folder, tmp_path):

@@ -16,7 +16,7 @@ from ipa_lib.evaluation import judges
 from ipa_lib.workflow import config, paths, runs
 
 pytestmark = pytest.mark.slow
-NAME, PARTS = "photographs", {"attribute_judge", "image_encoder", "vae", "unet"}
+NAME, PARTS = "photographs", {"attribute_judge", "image_encoder", "perceptual", "vae", "unet"}
 SMALL = {"judge_people": 2, "judge_steps": 2, "encoder_steps": 2, "vae_widths": [8, 8, 8], "vae_steps": 2,
          "unet_widths": [8, 8, 8], "unet_steps": 2}  # fmt: skip
 

@@ -161,10 +161,11 @@ def test_the_launch_of_a_profile_starts_its_trainings_and_nothing_else(tmp_path)
 def test_the_base_notebook_trains_every_part(tmp_path, smoke):
     """A base of two steps a part: worthless, but made by the very cells that make the tracked one."""
     values = {"profile": "smoke", "publish": str(tmp_path / "base"), "judge_data": str(tmp_path / "judges"),
-              "judge_people": 70, "judge_steps": 2, "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2}
+              "judge_people": 70, "judge_steps": 2, "encoder_data": str(tmp_path / "encoder"),
+              "encoder_steps": 2, "vae_steps": 2, "unet_steps": 2}
     runs.execute(paths.NOTEBOOKS / "02_train_base.ipynb", tmp_path / "02.ipynb", values, progress=False)
     assert (tmp_path / "base/model_index.json").is_file()
-    assert len(list((tmp_path / "base/recipes").glob("*.json"))) == 5
+    assert len(list((tmp_path / "base/recipes").glob("*.json"))) == 6
     assert not [file for file in (tmp_path / "base").rglob("*.json") if str(tmp_path) in file.read_text()]
 
 

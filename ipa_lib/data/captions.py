@@ -23,6 +23,8 @@ STATES = {"Smiling": "smiling", "Mouth_Slightly_Open": "mouth slightly open", "W
 
 CAPTIONED = (*HAIR, *LOOKS, *STATES)
 MENTIONED_WHEN_FALSE = frozenset({"No_Beard"})
+# CelebA counts sunglasses among Eyeglasses and has no attribute of a mask; a table of drawn faces has both columns.
+COVERS = {"Sunglasses": "wearing sunglasses", "Face_Mask": "wearing a face mask"}
 
 # ---- what `portrait` says ------------------------------------------------------------------------
 # "Beard" is No_Beard being false, "Woman" Male being false; "Gray_Beard" see `mentioned_names`.
@@ -95,11 +97,17 @@ def resolve(attributes: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def caption(attributes: Mapping[str, bool]) -> str:
-    """One lower-case sentence, such as "a photo of a person with brown hair and glasses, smiling"."""
+    """One lower-case sentence, such as "a photo of a person with brown hair and glasses, smiling".
+
+    Where `attributes` has the names of `COVERS`, sunglasses are not called glasses, and a mask is mentioned.
+    """
     wanted = resolve(attributes)
     mentioned = {name for name, value in wanted.items() if value != (name in MENTIONED_WHEN_FALSE)}
+    mentioned |= {name for name in COVERS if attributes.get(name, False)}
+    if "Sunglasses" in mentioned:
+        mentioned -= {"Eyeglasses"}
     looks = [phrase for name, phrase in (HAIR | LOOKS).items() if name in mentioned]
-    states = [phrase for name, phrase in STATES.items() if name in mentioned]
+    states = [phrase for name, phrase in (STATES | COVERS).items() if name in mentioned]
     person = "a photo of a person" + (f" with {_listing(looks)}" if looks else "")
     return ", ".join([person, *states])
 
@@ -135,7 +143,7 @@ def portrait(attributes: Mapping[str, bool], variant: int = 0) -> str:
 
 
 STYLES = {  # a wording and what it looks at
-    "short": (lambda attributes, _: caption(attributes), CAPTIONED),
+    "short": (lambda attributes, _: caption(attributes), (*CAPTIONED, *COVERS)),
     "portrait": (portrait, PORTRAYED),
     "portraits": (portrait, PORTRAYED),
 }

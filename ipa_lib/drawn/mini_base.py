@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
 from tokenizers import Tokenizer as BPETokenizer
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 from transformers import (
@@ -30,6 +31,7 @@ from transformers import (
 )
 
 from ..bars import tqdm
+from ..data.windows import random_windows
 from ..diffusion.backbone import encode_pictures
 from ..diffusion.training import Checkpoint, denoising_loss, draw_noise, fit, min_snr_weights, step_generator
 from ..files import atomic
@@ -41,7 +43,10 @@ EMBED_WIDTH = 128      # E, the image encoder's projection
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # diffusers' name of a model's weights
 MAX_TOKENS = 77        # as CLIP's; the longest caption of an experiment has 25
 JUDGE_SEED = 1001      # of the drawn people whom the judges learn from; no profile draws these
-SNR_GAMMA = 1.0        # of the U-Net's loss
+ENCODER_SEED = 2002    # of the drawn people whom the image encoder learns from
+SNR_GAMMA = 5.0        # of the U-Net's loss, as published
+HIDDEN = 0.5           # share of pictures of which the image encoder, in training, sees a random window alone
+EMA_STEPS = 500        # that the moving average of the U-Net looks back
 VAE_LOSS = {"kl_weight": 1e-6, "edge_weight": 1.0, "perceptual_weight": 0.4}
 
 
@@ -56,13 +61,22 @@ def new_vae(widths: Sequence[int] = (24, 48, 96)) -> AutoencoderKL:
     return vae
 
 
-def new_unet(widths: Sequence[int] = (40, 80, 128)) -> UNet2DConditionModel:
-    """U-Net over 16 × 16 latents, with cross-attention at 8 × 8 and 4 × 4: seven layers for the adapter."""
-    attentive_down, attentive_up = ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2
+def new_unet(widths: Sequence[int] = (32, 64, 96), attention: Sequence[int] = (16, 8, 4)) -> UNet2DConditionModel:
+    """U-Net over 16 × 16 latents, one width a level, with cross-attention at each of `attention` latents a side.
+
+    Ten layers for the adapter at all three sides. Heads have 16 channels where every width can be divided so, else
+    there are four. ValueError for a side of no level.
+    """
+    sides = [SIZE // 4 >> level for level in range(len(widths))]
+    if foreign := sorted(set(attention) - set(sides)):
+        raise ValueError(f"unet_attention: {foreign[0]} latents a side; of {', '.join(map(str, sides))} was expected")
+    down = ["CrossAttnDownBlock2D" if side in attention else "DownBlock2D" for side in sides]
+    up = ["CrossAttnUpBlock2D" if side in attention else "UpBlock2D" for side in reversed(sides)]
+    heads = 4 if any(width % 16 for width in widths) else tuple(width // 16 for width in widths)
     return UNet2DConditionModel(
         sample_size=SIZE // 4, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
-        block_out_channels=tuple(widths), norm_num_groups=8, down_block_types=("DownBlock2D", *attentive_down),
-        up_block_types=(*attentive_up, "UpBlock2D"), cross_attention_dim=TEXT_WIDTH, attention_head_dim=4)
+        block_out_channels=tuple(widths), norm_num_groups=8, down_block_types=tuple(down), up_block_types=tuple(up),
+        cross_attention_dim=TEXT_WIDTH, attention_head_dim=heads)  # diffusers' name for the number of heads
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -101,6 +115,11 @@ def new_image_encoder() -> CLIPVisionModelWithProjection:
         patch_size=8, projection_dim=EMBED_WIDTH))
 
 
+def new_encoder_and_head(attributes: int, device: torch.device) -> list[torch.nn.Module]:
+    """An image encoder, and the linear head that reads so many attributes off its embedding while it is trained."""
+    return [new_image_encoder().to(device), torch.nn.Linear(EMBED_WIDTH, attributes).to(device)]
+
+
 def new_image_processor() -> CLIPImageProcessorPil:
     """Resize, crop and scale to −1…1, the range that every network here is trained on."""
     return CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE},
@@ -124,6 +143,15 @@ def to_input(pictures: np.ndarray | torch.Tensor, generator: torch.Generator | N
         return x
     mirrored = torch.rand(len(x), generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+
+
+def partly_hidden(pictures: np.ndarray, share: float, generator: torch.Generator) -> np.ndarray:
+    """uint8 `pictures` [B,H,W,3], about `share` of them through a random window (`windows.random_windows`)."""
+    if not share:
+        return pictures
+    rng = np.random.default_rng(torch.randint(2**62, (), generator=generator).item())
+    chosen = rng.random(len(pictures)) < share
+    return np.where(chosen[:, None, None, None], random_windows(pictures, rng), pictures)
 
 
 def identity_batch(rows: Sequence[np.ndarray], people: int, pictures: int, generator: torch.Generator,
@@ -180,23 +208,19 @@ def judge_loss(logits: torch.Tensor, kinds: torch.Tensor, attributes: torch.Tens
     return F.cross_entropy(kind_logits, kinds) + by_picture.mean()
 
 
-class ExponentialAverage:
-    """Exponential moving average of a module's parameters; what sampling uses, as in every latent diffusion."""
+def moving_average(parameters: Sequence[torch.nn.Parameter]) -> tuple[EMAModel, Callable[[int], None]]:
+    """The exponential moving average of `parameters` and what updates it after step 0, 1, …
 
-    def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
-        self.parameters = [p for module in modules for p in module.parameters()]
-        self.average = [p.detach().clone() for p in self.parameters]
-        self.decay = decay
+    It looks back over `EMA_STEPS`, at first over fewer, so that the first weights are soon forgotten. Its state is
+    `shadow_params` alone: the number of updates is that of the step.
+    """
+    average = EMAModel(parameters, decay=1 - 1 / EMA_STEPS, foreach=True)
 
-    def update(self, step: int) -> None:
-        """After step 0, 1, …: the first ones count more, so that the first weights are soon forgotten."""
-        decay = min(self.decay, (2 + step) / (11 + step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+    def update(step: int) -> None:
+        average.optimization_step = step + 1  # at 0 it would take the weights themselves
+        average.step(parameters)
 
-    def copy_to_modules(self) -> None:
-        """Give the modules their averaged weights."""
-        for parameter, average in zip(self.parameters, self.average, strict=True):
-            parameter.data.copy_(average)
+    return average, update
 
 
 # --- the parts, each a stream of training steps ---------------------------------------------------------------------
@@ -268,19 +292,20 @@ def views_as_latents(vae: AutoencoderKL, pictures: np.ndarray, mirrored: bool) -
 
 def train_embedding(embed: Callable, modules: Sequence[torch.nn.Module], pictures: np.ndarray,
                     rows: Sequence[np.ndarray], steps: int, people: int, seed: int,
-                    attributes: torch.Tensor | None = None, checkpoint: Checkpoint | None = None,
-                    files: Sequence[str] = ()) -> Iterator[dict]:
+                    attributes: torch.Tensor | None = None, hidden: float = 0.0,
+                    checkpoint: Checkpoint | None = None, files: Sequence[str] = ()) -> Iterator[dict]:
     """Streams a network that knows people apart: `people` × 4 pictures a step, contrastive over persons.
 
     `rows` lists the row numbers of each person. Where `attributes` [M,A] are given, the last module is a linear head
-    that must read them off the embedding too, so that it also carries what the caption says.
+    that must read them off the embedding too, so that it also carries what the caption says. hidden: the share of
+    pictures of which a random window alone is seen.
     """
     device, person = next(modules[0].parameters()).device, torch.zeros(len(pictures), dtype=torch.long)
     for label, own in enumerate(rows):
         person[own] = label
 
     def loss_of(picked: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        x = to_input(pictures[picked.numpy()], generator).to(device)
+        x = to_input(partly_hidden(pictures[picked.numpy()], hidden, generator), generator).to(device)
         with half_precision(device):
             z = embed(x)                                                                            # [B,D]
             loss = contrastive_loss(z, person[picked].to(device))
@@ -326,7 +351,8 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
     one [L] with probability `drop_text`; the networks end as their moving average.
     """
     device, weights = unet.device, min_snr_weights(scheduler, snr_gamma)
-    average = ExponentialAverage(unet, text_encoder)
+    parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
+    average, update = moving_average(parameters)
 
     def loss_of(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         version = torch.randint(tokens.shape[1], (len(rows),), generator=generator)
@@ -338,10 +364,9 @@ def train_unet(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, schedule
             text = text_encoder(told.to(device)).last_hidden_state                                  # [B,L,D]
             return denoising_loss(unet, scheduler, latents[rows, view].to(device), text, eps, t, weights)
 
-    parameters = [*unet.train().parameters(), *text_encoder.train().parameters()]
-    yield from fit(parameters, steps=steps, lr=1e-3, checkpoint=checkpoint, also=average.average,
-                   after_step=average.update, **steps_of(any_rows(len(latents), batch_size), loss_of, seed, files))
-    average.copy_to_modules()
+    yield from fit(parameters, steps=steps, lr=1e-3, checkpoint=checkpoint, also=average.shadow_params,
+                   after_step=update, **steps_of(any_rows(len(latents), batch_size), loss_of, seed, files))
+    average.copy_to(parameters)
     unet.eval(), text_encoder.eval()
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..data.captions import STYLES, captions
 from ..data.celeba import read_celeba
-from .faces import SHOWN_UNDER_A_HAT, Identity, Nuisance, drawn_factors, is_drawn
+from .faces import SHOWN_UNDER_A_HAT, Identity, Nuisance, drawn_factors, is_drawn, occluders
 
 Colour = tuple[int, int, int]
 COLOURS = {
@@ -105,6 +105,14 @@ def _third(value: float, low_phrase: str, high_phrase: str, low: float, high: fl
     return [low_phrase] if share < 1 / 3 else [high_phrase] if share > 2 / 3 else []
 
 
+def with_covers(pictures: pd.DataFrame, folder: str | Path) -> pd.DataFrame:
+    """The table with the columns of `captions.COVERS` where the `folder` was drawn; any other as it is."""
+    if not is_drawn(folder):
+        return pictures
+    worn = np.array(occluders(folder, pictures["file"]))
+    return pictures.assign(Sunglasses=worn == "sunglasses", Face_Mask=worn == "mask")
+
+
 def versions(pictures: pd.DataFrame, folder: str | Path, seed: int = 0) -> np.ndarray:
     """Captions [V,M] of rows of a table of `folder`: the short ones, and others that say more.
 
@@ -112,7 +120,7 @@ def versions(pictures: pd.DataFrame, folder: str | Path, seed: int = 0) -> np.nd
     """
     if not is_drawn(folder):
         return np.array([captions(pictures, style) for style in STYLES])
-    everyone, rng = read_celeba(folder), np.random.default_rng(seed)
+    everyone, rng = with_covers(read_celeba(folder), folder), np.random.default_rng(seed)
     short = captions(everyone)
     all_of_them = np.array([short, *(lengthen(short, folder, rng) for _ in range(3))])
     return all_of_them[:, pd.Index(everyone["file"]).get_indexer(pictures["file"])]
