@@ -2,6 +2,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from ipa_lib.data import celeba
 from ipa_lib.data.captions import captions
 from ipa_lib.data.identity_sets import evaluation_sets, group_by_person, occluded_prompts
 from ipa_lib.data.picture_table import with_hashes
+from ipa_lib.data.windows import prompt_windows, quarters
 from ipa_lib.diffusion import features
 from ipa_lib.diffusion.backbone import Source, embed_pictures, encode_captions, encode_pictures
 from ipa_lib.drawn import occlusion
@@ -165,3 +167,58 @@ def test_what_was_encoded_before_a_crash_is_not_encoded_again(stored, base, base
     digests = [sha256(tmp_path / name / "features.safetensors") for name in ("whole", "cut")]
     assert digests[0] == digests[1] and sorted(path.name for path in (tmp_path / "cut").iterdir()) == [
         "features.safetensors", "manifest.json"]
+
+
+# --- partial prompts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_views(stored, base, base_folder, tmp_path_factory):
+    """The table, and its features with two windows and the quarters of each picture."""
+    table, folder = stored[0], tmp_path_factory.mktemp("views")
+    return table, features.cached_features(table, base, Source(str(base_folder)), folder, windows=2, quarters=True)
+
+
+def test_a_prompt_is_seen_in_the_view_that_is_asked_for(with_views, base):
+    table, cached = with_views
+    assert cached.window_count == 2 and cached.quarters.shape == (len(table), 4, cached.embeds.shape[1])
+    rows, view = torch.tensor([[5, 0], [5, 17]]), torch.tensor([[0, 2], [6, 3]])
+    seen = cached.prompts(rows, view)
+    assert torch.equal(seen[0], torch.stack([cached.embeds[5], cached.windows[0, 1]]))
+    assert torch.equal(seen[1], torch.stack([cached.quarters[5, 3], cached.quarters[17, 0]]))
+    assert torch.equal(cached.prompts(rows), cached.embeds[rows])
+    shown = quarters(celeba.load_pictures(table.path.iloc[[5]], 64))[0]
+    torch.testing.assert_close(cached.quarters[5], embed_pictures(base, shown), atol=1e-5, rtol=0)
+    assert not torch.isclose(cached.windows[:, 0], cached.windows[:, 1]).all(1).any()
+
+
+def test_a_cache_without_the_views_is_another_one(stored, base, base_folder, tmp_path):
+    table, source = stored[0], Source(str(base_folder))
+    plain = features.cached_features(table, base, source, tmp_path)
+    assert plain.window_count == 0 and not len(plain.quarters)
+    assert features.fault(tmp_path, features.fingerprint(table, source, windows=1)).endswith("from other windows")
+    again = features.cached_features(table, base, source, tmp_path, windows=1)
+    assert again.window_count == 1 and torch.equal(again.embeds, plain.embeds)
+    assert features.load_features(table, source, tmp_path).window_count == 1  # who reads it takes what is there
+
+
+@pytest.mark.parametrize("prompts", ["window25", "complementary", "roles"])
+def test_prompts_are_embedded_through_their_windows(stored, base, prompts):
+    table, cached = stored
+    sets = evaluation_sets(group_by_person(table, 4), 3, 2, seed=0)
+    seen = features.through_windows(cached, base, table, sets, prompts, 2)
+    of_person = sets.drop_duplicates("person")
+    used = [row for rows in of_person["prompts"] for row in rows[:2]]
+    changed = (seen.embeds != cached.embeds).any(1)
+    assert sorted(changed.nonzero().flatten().tolist()) == sorted(used)
+    side, top, left = prompt_windows(sets, prompts, 2, 64)[0, 1]
+    row = sets["prompts"].iloc[0][1]
+    whole, shown = celeba.load_pictures(table.path.iloc[[row]], 64)[0], np.full((64, 64, 3), 128, np.uint8)
+    shown[top : top + side, left : left + side] = whole[top : top + side, left : left + side]
+    torch.testing.assert_close(seen.embeds[row], embed_pictures(base, shown[None])[0], atol=1e-5, rtol=0)
+
+
+def test_whole_prompts_stay_as_they_are(stored, base):
+    table, cached = stored
+    sets = evaluation_sets(group_by_person(table, 4), 3, 1, seed=0)
+    assert features.through_windows(cached, base, table, sets, "own", 2) is cached

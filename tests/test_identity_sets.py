@@ -342,12 +342,12 @@ def test_occluders_alternate_over_slots_and_people(n_refs):
 def test_stored_prompts_are_not_drawn_anew():
     sets = evaluation_sets(groups_of([6, 7]), 2, 1, seed=0)
     stored = [prompts for prompts in PROMPTS if occluded_prompts(sets, prompts, 2) is None]
-    assert stored == ["own", "other", "reversed"]
+    assert stored == [prompts for prompts in PROMPTS if not prompts.startswith("occluded")]
 
 
 def test_unknown_prompts_are_named():
     sets = evaluation_sets(groups_of([6, 7]), 2, 1, seed=0)
-    line = "^prompts = 'nobody'; one of own, other, reversed, occluded0, occluded50, occluded100 was expected$"
+    line = f"^prompts = 'nobody'; one of {', '.join(PROMPTS)} was expected$"
     with pytest.raises(ValueError, match=line):
         with_prompts(sets, "nobody", 2)
     with pytest.raises(ValueError, match=line):
@@ -414,3 +414,64 @@ def test_a_shown_target_is_any_picture_in_any_slot(random_n):
 def test_both_kinds_of_targets_visit_the_same_people():
     left_out, shown = (LeaveOneOutSets(groups_of([4] * 9), 3, 5, 20, 1, target=kind) for kind in ("left_out", "shown"))
     assert all(left_out.people_of(step) == shown.people_of(step) for step in range(20))
+
+
+# --- partial and foreign prompts ---------------------------------------------------------------------------
+
+
+def test_some_prompts_show_the_next_person_in_their_places():
+    sets = evaluation_sets(groups_of([9, 9, 9, 9, 9]), 4, 2, seed=0)
+    other = with_prompts(sets, "other")["prompts"]
+    slots = []
+    for row, own, theirs in zip(with_prompts(sets, "foreign1", 4)["prompts"], sets["prompts"], other, strict=True):
+        changed = [p for p in range(4) if row[p] != own[p]]
+        assert len(changed) == 1 and row[changed[0]] == theirs[changed[0]]
+        slots.append(changed[0])
+    assert slots == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]  # samples of a person share their prompts
+    two = with_prompts(sets, "foreign2", 3)["prompts"]
+    counts = [sum(a != b for a, b in zip(row, own, strict=True)) for row, own in zip(two, sets["prompts"], strict=True)]
+    assert counts == [2] * 10 and all(row[3] == own[3] for row, own in zip(two, sets["prompts"], strict=True))
+    with pytest.raises(ValueError, match="^prompts = 'foreign2' needs 2 prompts or more; n_refs = 1$"):
+        with_prompts(sets, "foreign2", 1)
+
+
+def test_mixed_views_are_whole_or_a_window_and_now_and_then_of_somebody_else():
+    groups = groups_of([9] * 20)
+    sets = LeaveOneOutSets(groups, 4, 20, 60, seed=3, random_n=True, views="mixed", windows=3)
+    owner = {row: person for person, rows in groups.rows.items() for row in rows.tolist()}
+    views, foreign, present = [], [], []
+    for step in range(60):
+        batch, people = sets[step], sets.people_of(step)
+        theirs = np.array([[owner[row] != person for row in rows] for rows, person in
+                           zip(batch["refs"].tolist(), people, strict=True)])  # fmt: skip
+        mask = batch["mask"].numpy()
+        assert not (theirs & mask).all(1)[mask.all(1)].any() and (~theirs | ~mask).any(1).all()
+        assert ((~theirs & mask).any(1)).all()
+        views, foreign, present = [*views, batch["view"]], [*foreign, theirs], [*present, mask]
+    views, foreign, present = torch.cat(views), np.concatenate(foreign), np.concatenate(present)
+    assert views.min() == 0 and views.max() == 3
+    assert abs((views == 0).float().mean() - 0.5) < 0.03
+    assert 0.02 < foreign[present].mean() < 0.06
+
+
+def test_whole_views_change_no_set():
+    groups = groups_of([6] * 9)
+    plain, mixed = (LeaveOneOutSets(groups, 3, 9, 2, seed=3, views=views, windows=2) for views in ("whole", "mixed"))
+    assert (plain[1]["view"] == 0).all()
+    for name in ("target", "mask"):
+        assert torch.equal(plain[1][name], mixed[1][name])
+
+
+def test_a_slot_with_a_role_always_sees_its_quarter():
+    sets = LeaveOneOutSets(groups_of([6] * 5), 4, 5, 1, seed=3, views="roles", windows=2)
+    assert sets[0]["view"].tolist() == [[3, 4, 5, 6]] * 5  # after the whole picture and two windows
+
+
+def test_views_that_cannot_be_are_refused():
+    groups = groups_of([9] * 3)
+    with pytest.raises(ValueError, match="views = 'mixed' needs windows of the pictures"):
+        LeaveOneOutSets(groups, 2, 1, 1, 0, views="mixed")
+    with pytest.raises(ValueError, match="views = 'roles' has places for 4 prompts; n_max = 5"):
+        LeaveOneOutSets(groups, 5, 1, 1, 0, views="roles")
+    with pytest.raises(ValueError, match="views = 'all'; one of whole, mixed, roles was expected"):
+        LeaveOneOutSets(groups, 2, 1, 1, 0, views="all")

@@ -14,7 +14,7 @@ from ipa_lib.workflow.parameters import convert, parameters
 from ipa_lib.workflow.paths import NOTEBOOKS
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
-MAX_LINES, MAX_PARAMETERS = 12, 12
+MAX_LINES, MAX_PARAMETERS = 12, 13
 PLACES = {"profile", "out", "publish", "judge_data", "encoder_data"}  # parameters that only say where things lie
 KEYS = "metadata.papermill cell.metadata.papermill"
 
@@ -49,7 +49,7 @@ def test_the_first_cell_says_what_it_is_reads_writes_and_costs(path):
 
 @each_notebook
 def test_cells_are_short_and_hold_no_logic(path):
-    longest = {source: MAX_LINES + ("profile: str" in source or "out: str" in source) for source in code(path)}
+    longest = {source: MAX_LINES + 2 * ("profile: str" in source or "out: str" in source) for source in code(path)}
     assert all(len(statements(source)) <= longest[source] for source in code(path))
     forbidden = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Try, ast.While)
     assert not [type(node).__name__ for node in nodes(path) if isinstance(node, forbidden)]

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
-from ..choices import PROMPTS, TARGETS
+from ..choices import FOREIGN, MOST_PROMPTS, PROMPTS, TARGETS, VIEWS
 from .picture_table import copies, with_hashes
 
+P_WINDOW, P_FOREIGN = 0.5, 0.05  # chances of a prompt of mixed views
 EPOCH, STEP, PERSON, ORDER = range(4)  # one stream of random numbers for each kind of choice
 
 
@@ -76,6 +77,8 @@ class LeaveOneOutSets(Dataset):
 
     target [B]; refs [B, n_max]; mask [B, n_max] bool, True where a prompt is present: the first n slots,
     n = n_max or, with `random_n`, uniform in 1…n_max for each sample. A masked slot repeats refs[:, 0].
+    view [B, n_max] says how a prompt is seen, as `Features.prompts` counts: 0 whole, 1 … `windows` through a cached
+    random window, the four after these through a quarter.
     An epoch visits every person once, in an order of its own. A pure function of (seed, step), for
     `DataLoader(sets, batch_size=None)`.
 
@@ -85,6 +88,10 @@ class LeaveOneOutSets(Dataset):
     prompt, pose and light included; equation (4) asks for what the pictures of a person share. How much copying
     the usual practice teaches is question (g) of the paper.
 
+    `views`: "whole"; "mixed", the training for partial prompts: each prompt is whole with chance ½, else seen through
+    one of its `windows`, and with chance 0.05 a picture of somebody else, never all of them; "roles": slot p sees
+    quarter p, so that slots differ in what they are shown.
+
     ValueError where an argument is out of range or somebody has fewer than n_max + 1 pictures, also where n_max would
     do: both kinds learn from the same people.
     """
@@ -92,8 +99,13 @@ class LeaveOneOutSets(Dataset):
     # "shown": one raw_image of `MyDataset` becomes both `image` and `clip_image` in
     # https://github.com/tencent-ailab/IP-Adapter/blob/main/tutorial_train.py
     def __init__(self, groups: Groups, n_max: int, batch_size: int, steps: int, seed: int, random_n: bool = False,
-                 target: str = "left_out"):  # fmt: skip
+                 target: str = "left_out", views: str = "whole", windows: int = 0):  # fmt: skip
         _check_word("target", target, TARGETS)
+        _check_word("views", views, VIEWS)
+        if views == "mixed" and windows < 1:
+            raise ValueError("views = 'mixed' needs windows of the pictures; 03_cache_features has `windows: 0`")
+        if views == "roles" and n_max > MOST_PROMPTS["roles"]:
+            raise ValueError(f"views = 'roles' has places for {MOST_PROMPTS['roles']} prompts; n_max = {n_max}")
         _check_at_least("batch_size", batch_size, 1)
         _check_at_least("steps", steps, 0)
         _check_seed(seed)
@@ -101,6 +113,7 @@ class LeaveOneOutSets(Dataset):
         self.people, self.rows = sorted(groups.rows), groups.rows
         self.n_max, self.batch_size, self.steps = n_max, batch_size, steps
         self.seed, self.random_n, self.target = seed, random_n, target
+        self.views, self.windows = views, windows
 
     def __len__(self) -> int:
         return self.steps
@@ -110,8 +123,10 @@ class LeaveOneOutSets(Dataset):
             raise IndexError(f"step {step} of {self.steps}")
         rng = _random(self.seed, STEP, step)
         draws = [self._draw(person, rng) for person in self.people_of(step)]
-        target, refs, mask = (torch.from_numpy(np.stack(column)) for column in zip(*draws, strict=True))
-        return {"target": target, "refs": refs, "mask": mask}  # [B], [B, N], [B, N]
+        target, refs, mask = (np.stack(column) for column in zip(*draws, strict=True))  # [B], [B, N], [B, N]
+        refs, view = self._seen(refs, mask, rng)
+        batch = {"target": target, "refs": refs, "mask": mask, "view": view}
+        return {name: torch.from_numpy(column) for name, column in batch.items()}
 
     def people_of(self, step: int) -> list[int]:
         """The B people of a step, in the order of the samples."""
@@ -120,6 +135,18 @@ class LeaveOneOutSets(Dataset):
         epochs = range(visits[0] // count, visits[-1] // count + 1)
         orders = {epoch: _random(self.seed, EPOCH, epoch).permutation(self.people) for epoch in epochs}
         return [int(orders[visit // count][visit % count]) for visit in visits]
+
+    def _seen(self, refs: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Prompts, some of them of other people, and their views, both [B, N]."""
+        view = np.zeros_like(refs)
+        if self.views == "roles":
+            view += 1 + self.windows + np.arange(self.n_max)
+        elif self.views == "mixed":
+            view = rng.integers(1, self.windows, refs.shape, endpoint=True) * (rng.random(refs.shape) < P_WINDOW)
+            foreign = (rng.random(refs.shape) < P_FOREIGN) & mask
+            foreign &= (foreign != mask).any(1, keepdims=True)  # somebody's own picture is among them
+            refs = np.where(foreign, np.roll(refs, 1, axis=0), refs)  # of the set before, another person's
+        return refs, view
 
     def _draw(self, person: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n = int(rng.integers(1, self.n_max, endpoint=True)) if self.random_n else self.n_max
@@ -156,11 +183,16 @@ def with_prompts(sets: pd.DataFrame, prompts: str, n_refs: int | None = None) ->
     """Evaluation sets with the prompts that a word of `PROMPTS` names.
 
     "other": those of the next person, what a picture of somebody else gives. "reversed": the first `n_refs`, the ones
-    that are used, in reversed order. "own" and the occluded ones: as they are; which pictures are drawn anew is said by
-    `occluded_prompts`. Targets, held-out pictures and so captions and noise stay.
-    ValueError for any word else, for "other" with one person, and for "reversed" unless `n_refs` is of 1 … n_max.
+    that are used, in reversed order. "foreign1", "foreign2": so many of the first `n_refs` are the next person's, each
+    in its place; which places, goes round with the person. "own", windows and the occluded ones: as they are; what is
+    hidden is said by `windows.prompt_windows`, which pictures are drawn anew by `occluded_prompts`. Targets, held-out
+    pictures and so captions and noise stay.
+    ValueError for any word else, for another person's prompts with one person, for more foreign prompts than `n_refs`,
+    and where it is needed unless `n_refs` is of 1 … n_max.
     """
     _check_word("prompts", prompts, PROMPTS)
+    if prompts in FOREIGN:
+        return _with_foreign(sets, int(prompts.removeprefix("foreign")), _check_n_refs(sets, n_refs))
     if prompts == "other":
         return _with_others(sets)
     if prompts == "reversed":
@@ -182,6 +214,16 @@ def occluded_prompts(sets: pd.DataFrame, prompts: str, n_refs: int) -> np.ndarra
     turn = np.add.outer(pd.factorize(sets["person"])[0], np.arange(n))  # [S, N] place of the person + slot
     choices = {"occluded0": turn < 0, "occluded50": turn % 2 == 0, "occluded100": turn >= 0}
     return choices.get(prompts)
+
+
+def _with_foreign(sets: pd.DataFrame, count: int, n: int) -> pd.DataFrame:
+    if count > n:
+        raise ValueError(f"prompts = 'foreign{count}' needs {count} prompts or more; n_refs = {n}")
+    others, turn = _with_others(sets)["prompts"], pd.factorize(sets["person"])[0]
+    foreign = [{(first + i) % n for i in range(count)} for first in turn]  # slots
+    mixed = [tuple(theirs[p] if p in slots else own for p, own in enumerate(row))
+             for row, theirs, slots in zip(sets["prompts"], others, foreign, strict=True)]
+    return sets.assign(prompts=mixed)
 
 
 def _with_others(sets: pd.DataFrame) -> pd.DataFrame:

@@ -4,15 +4,17 @@ A cache that does not match its pictures, encoders and code, or whose bytes have
 again. Its manifest is what trainings and galleries were made from, so it also speaks of what encoders do not read: who
 is on a picture, in which split.
 M pictures, U different captions; c/h/w, L, D, E as in `backbone`. With `patches` embeddings are hidden states
-[patches,E] of the image encoder, which a resampler takes.
+[patches,E] of the image encoder, which a resampler takes. V views of a picture: it whole, then through R random
+windows, then through its four quarters (`data.windows`), as far as they were asked for.
 """
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256 as new_sha256
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,8 @@ from ..bars import tqdm
 from ..data.captions import EMPTY, captions
 from ..data.celeba import load_pictures
 from ..data.picture_table import check_contents, with_hashes
+from ..data.windows import prompt_windows, random_windows, visible
+from ..data.windows import quarters as in_quarters
 from ..files import atomic, sha256
 from .backbone import Backbone, Source, embed_pictures, encode_captions, encode_pictures, no_picture
 
@@ -32,14 +36,33 @@ DENOISER = ("unet", "scheduler")  # the other parts of a base: no feature depend
 class Features:
     """Tensors that training needs of M pictures; a picture is its row number in their table."""
     latents: torch.Tensor  # [M,c,h,w] scaled
-    embeds: torch.Tensor   # [M,E], or [M,patches,E] with `patches`
+    embeds: torch.Tensor   # [M,E], or [M,patches,E] with `patches`; of the whole pictures
     nothing: torch.Tensor  # [E] or [patches,E], what stands for no picture
     texts: torch.Tensor    # [U,L,D] one for each caption, the empty text first
     caption: torch.Tensor  # [M] row of `texts`
+    windows: torch.Tensor = torch.empty(0)   # [M,R,E] through random windows; [0] where none were asked for
+    quarters: torch.Tensor = torch.empty(0)  # [M,4,E]
+
+    def prompts(self, rows: torch.Tensor, view: torch.Tensor | None = None) -> torch.Tensor:
+        """Embeddings [B,N,E] of `rows` [B,N], each in its `view` [B,N]: 0 whole, 1…R a window, R+1… a quarter.
+
+        None: all whole.
+        """
+        whole = self.embeds[rows]
+        if view is None:
+            return whole
+        parts = [part for part in (self.windows, self.quarters) if len(part)]
+        views = torch.cat([whole.unsqueeze(2), *(part[rows] for part in parts)], 2)                 # [B,N,V,E]
+        return torch.take_along_dim(views, view.view(*view.shape, 1, *[1] * (whole.ndim - 2)), 2).squeeze(2)
 
     def text(self, rows: torch.Tensor) -> torch.Tensor:
         """Text states [B,L,D] of the captions of `rows` [B]."""
         return self.texts[self.caption[rows]]
+
+    @property
+    def window_count(self) -> int:
+        """R, the cached random windows of a picture."""
+        return self.windows.shape[1] if len(self.windows) else 0
 
     @property
     def empty(self) -> torch.Tensor:
@@ -64,24 +87,26 @@ def table_hash(pictures: pd.DataFrame) -> str:
     return new_sha256(pictures.drop(columns="path").to_csv(index=False).encode()).hexdigest()
 
 
-def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False, code: str = "") -> dict:
+def fingerprint(pictures: pd.DataFrame, source: Source, patches: bool = False, code: str = "", windows: int = 0,
+                quarters: bool = False) -> dict:
     """Key of a cache: contents and captions of the pictures, their table, the encoders' files, size, dtype, code."""
     return {"data": data_hash(pictures), "table": table_hash(pictures), "encoders": source.digest(ENCODERS),
-            "size": source.size, "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code}
+            "size": source.size, "dtype": source.dtype, "patches": patches, "count": len(pictures), "code": code,
+            "windows": windows, "quarters": quarters}
 
 
 def cached_features(pictures: pd.DataFrame, backbone: Backbone, source: Source, folder: Path, patches: bool = False,
-                    code: str = "", batch_size: int = 256) -> Features:
+                    code: str = "", batch_size: int = 256, windows: int = 0, quarters: bool = False) -> Features:
     """Features of `pictures`, read from `folder` if they are there and match, else computed and stored there.
 
-    `backbone` is what `source` says; `code` is a digest of the code that computes. An interrupted computation resumes:
-    its batches are kept in `folder`/parts.
+    `backbone` is what `source` says; `code` is a digest of the code that computes; `windows` and `quarters` as in
+    `compute_features`. An interrupted computation resumes: its batches are kept in `folder`/parts.
     """
-    key = fingerprint(pictures, source, patches, code)
+    key = fingerprint(pictures, source, patches, code, windows, quarters)
     if fault(folder, key) is None:
         return read_features(folder)
     parts = _parts(folder, key | {"batch_size": batch_size})
-    features = compute_features(pictures, backbone, patches, batch_size, parts)
+    features = compute_features(pictures, backbone, patches, batch_size, parts, windows, quarters)
     with atomic(folder / "features.safetensors") as file:
         save_file({name: tensor.contiguous() for name, tensor in vars(features).items()}, file)
     with atomic(folder / "manifest.json") as file:
@@ -111,7 +136,9 @@ def source_of(folder: Path) -> Source:
 def load_features(pictures: pd.DataFrame, source: Source, folder: Path, patches: bool = False, code: str = "",
                   ) -> Features:
     """Features that must be there already. ValueError that says why they can't be used."""
-    if (why := fault(folder, fingerprint(pictures, source, patches, code))) is not None:
+    made = read_manifest(folder)  # which views there are is for the caller to ask
+    key = fingerprint(pictures, source, patches, code, made.get("windows", 0), made.get("quarters", False))
+    if (why := fault(folder, key)) is not None:
         raise ValueError(f"{folder}: {why}; run notebooks/03_cache_features.ipynb again")
     return read_features(folder)
 
@@ -129,6 +156,30 @@ def fault(folder: Path, key: dict) -> str | None:
     return None
 
 
+def seen_as(features: Features, backbone: Backbone, rows: np.ndarray, pictures: np.ndarray) -> Features:
+    """The same where the pictures of `rows` [R] look like `pictures` [R,H,W,3] to the image encoder."""
+    embeds = features.embeds.clone()
+    embeds[rows] = embed_pictures(backbone, pictures, patches=embeds.ndim == 3)
+    return replace(features, embeds=embeds)
+
+
+def through_windows(features: Features, backbone: Backbone, pictures: pd.DataFrame, sets: pd.DataFrame, prompts: str,
+                    n_refs: int) -> Features:
+    """Features whose embeddings of prompts are of what `windows.prompt_windows` leaves of them.
+
+    `sets` as `identity_sets.evaluation_sets` gives them, of rows of the table `pictures`. Words that hide nothing
+    leave everything as it is. Errors of `prompt_windows`.
+    """
+    windows = prompt_windows(sets, prompts, n_refs, backbone.picture_size)                          # [S,N,3]
+    if windows is None:
+        return features
+    rows = np.array([row[:n_refs] for row in sets["prompts"]])
+    rows, first = np.unique(rows, return_index=True)  # samples of a person share their prompts
+    chosen = windows.reshape(-1, 3)[first]
+    whole = load_pictures(pictures["path"].iloc[rows], backbone.picture_size)
+    return seen_as(features, backbone, rows, visible(whole, chosen[:, 0], chosen[:, 1:]))
+
+
 def read_manifest(folder: Path) -> dict:
     """Manifest of the cache in `folder`, its key and more; empty where there is none."""
     try:
@@ -144,24 +195,26 @@ def read_features(folder: Path) -> Features:
 
 
 def compute_features(pictures: pd.DataFrame, backbone: Backbone, patches: bool = False, batch_size: int = 256,
-                     parts: Path | None = None) -> Features:
+                     parts: Path | None = None, windows: int = 0, quarters: bool = False) -> Features:
     """Features of all pictures, through the frozen encoders. FloatingPointError naming one that is not finite.
 
-    Batches that lie in the folder `parts` are taken from there, the others are put there.
+    windows: how many random windows of each picture are embedded too; quarters: its four quarters too. Batches that
+    lie in the folder `parts` are taken from there, the others are put there.
     """
-    latents, embeds = zip(*_encoded(pictures, backbone, patches, batch_size, parts), strict=True)
+    batches = list(_encoded(pictures, backbone, patches, batch_size, parts, windows, quarters))
+    whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     texts = captions(pictures)
     different = [EMPTY, *sorted(set(texts))]
     row = {text: i for i, text in enumerate(different)}
     states = torch.cat([encode_captions(backbone, different[i:i + 256]) for i in range(0, len(different), 256)])
     _refuse_odd("text states", states, different)
-    return Features(torch.cat(latents), torch.cat(embeds), no_picture(backbone, patches), states,
-                    torch.tensor([row[text] for text in texts]))
+    return Features(nothing=no_picture(backbone, patches), texts=states,
+                    caption=torch.tensor([row[text] for text in texts]), **whole)
 
 
 def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_size: int, parts: Path | None,
-             ) -> Iterator[tuple]:
-    """Latents and image embeddings, a batch at a time. ValueError for a picture that is not as its sha256 says."""
+             windows: int, quarters: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """What is computed of each picture, a batch at a time. ValueError for one that is not as its sha256 says."""
     with tqdm(total=len(pictures), desc="features", unit="picture", mininterval=2) as bar:
         for start in range(0, len(pictures), batch_size):
             batch = pictures.iloc[start:start + batch_size]
@@ -169,18 +222,31 @@ def _encoded(pictures: pd.DataFrame, backbone: Backbone, patches: bool, batch_si
                 part = load_file(kept)
             else:
                 check_contents(batch)
-                part = _encode(batch["path"], backbone, patches)
+                part = _encode(batch["path"], backbone, patches, windows, quarters, start)
                 _keep(part, kept)
-            yield part["latents"], part["embeds"]
+            yield part
             bar.update(len(batch))
 
 
-def _encode(paths: Sequence[str], backbone: Backbone, patches: bool) -> dict[str, torch.Tensor]:
+def _encode(paths: Sequence[str], backbone: Backbone, patches: bool, windows: int, quarters: bool, start: int,
+            ) -> dict[str, torch.Tensor]:
+    """Of pictures from row `start` on, which chooses their windows."""
     batch = load_pictures(paths, backbone.picture_size)                                             # [B,H,W,3]
-    latents, embeds = encode_pictures(backbone.vae, batch), embed_pictures(backbone, batch, patches=patches)
-    _refuse_odd("latents", latents, paths)
-    _refuse_odd("embeddings", embeds, paths)
-    return {"latents": latents.contiguous(), "embeds": embeds.contiguous()}
+    part = {"latents": encode_pictures(backbone.vae, batch), "embeds": embed_pictures(backbone, batch, patches=patches)}
+    _refuse_odd("latents", part["latents"], paths)
+    if windows:
+        rng = np.random.default_rng(start)
+        part["windows"] = _views([random_windows(batch, rng) for _ in range(windows)], backbone, patches)
+    if quarters:
+        part["quarters"] = _views(list(in_quarters(batch).swapaxes(0, 1)), backbone, patches)
+    for name in part.keys() - {"latents"}:
+        _refuse_odd("embeddings", part[name], paths)
+    return {name: tensor.contiguous() for name, tensor in part.items()}
+
+
+def _views(views: Sequence[np.ndarray], backbone: Backbone, patches: bool) -> torch.Tensor:
+    """Embeddings [B,V,E] of V views [B,H,W,3]."""
+    return torch.stack([embed_pictures(backbone, view, patches=patches) for view in views], 1)
 
 
 def _keep(part: dict[str, torch.Tensor], path: Path | None) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from ..data.celeba import load_pictures, picture_size
+from ..data.windows import prompt_windows, visible
 from ..files import atomic
 
 LISTS = ("prompts", "held_out")  # columns of the index with several files, as JSON: a name may hold anything
@@ -99,17 +100,28 @@ def read_pictures(folder: Path, index: pd.DataFrame) -> np.ndarray:
 def shown(folder: Path, index: pd.DataFrame, pictures: pd.DataFrame, n_refs: int, people: int) -> tuple:
     """Pictures of the first `people` of an index for `grids.sample_grid`.
 
-    `pictures` is the table of `picture_table.read_table`. Returns prompts [R,N,H,W,3], truths [R,H,W,3], samples
-    [R,Λ,H,W,3] and the Λ values of λ.
+    `pictures` is the table of `picture_table.read_table`. Returns prompts [R,N,H,W,3] as they were shown, truths
+    [R,H,W,3], samples [R,Λ,H,W,3] and the Λ values of λ.
     """
     lams = index["lam"].unique().tolist()
     rows = index[index["person"].isin(index["person"].unique()[:people]) & (index["sample"] == 0)]
     samples = read_pictures(folder, rows)
     size, sets = samples.shape[1], rows.drop_duplicates("person")
     paths = pictures.set_index("file")["path"]
-    prompts = [load_pictures(paths.loc[files[:n_refs]], size) for files in sets["prompts"]]
+    _, settings = read_index(folder)
+    prompts = np.stack([load_pictures(paths.loc[files[:n_refs]], size) for files in sets["prompts"]])
     truths = load_pictures(paths.loc[sets["target"]], size)
-    return np.stack(prompts), truths, samples.reshape(len(sets), len(lams), size, size, 3), lams
+    samples = samples.reshape(len(sets), len(lams), *samples.shape[1:])
+    return as_shown(prompts, sets, settings.get("prompts", "own")), truths, samples, lams
+
+
+def as_shown(pictures: np.ndarray, sets: pd.DataFrame, prompts: str) -> np.ndarray:
+    """Prompts [R,N,H,W,3] of `sets` [R] with what the condition `prompts` hides in grey."""
+    windows = prompt_windows(sets, prompts, *pictures.shape[1:3])                       # [R,N,3]
+    if windows is None:
+        return pictures
+    flat = windows.reshape(-1, 3)
+    return visible(pictures.reshape(-1, *pictures.shape[2:]), flat[:, 0], flat[:, 1:]).reshape(pictures.shape)
 
 
 def over_n(folder: Path, n_refs: Sequence[int], people: int) -> np.ndarray:

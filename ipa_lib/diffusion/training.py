@@ -212,14 +212,15 @@ def drop_conditions(text: torch.Tensor, embeds: torch.Tensor, empty: torch.Tenso
 def adapter_loss(adapter, unet, scheduler, features, batch: dict[str, torch.Tensor], generator: torch.Generator,
                  p_drop: float = P_DROP, share: slice = slice(None),
                  weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Loss of one batch of leave-one-out sets: target [B], refs [B,N], mask [B,N], as `LeaveOneOutSets` gives them.
+    """Loss of one batch of sets: target [B], refs, mask and, if not all are whole, view [B,N], of `LeaveOneOutSets`.
 
     With `share` that of some of its sets: what is drawn for a set does not depend on who draws it. `weights`: as in
     `draw_noise`.
     """
     target, refs, mask = (batch[name].to(features.latents.device) for name in ("target", "refs", "mask"))
-    text, embeds = drop_conditions(features.text(target), features.embeds[refs], features.empty, features.nothing,
-                                   generator, p_drop)
+    view = batch["view"].to(refs.device) if "view" in batch else None
+    text, embeds = features.text(target), features.prompts(refs, view)
+    text, embeds = drop_conditions(text, embeds, features.empty, features.nothing, generator, p_drop)
     x_0 = features.latents[target]
     eps, t = draw_noise(scheduler, x_0.shape, generator, weights)
     x_0, text, eps, t, embeds, mask = (x[share] for x in (x_0, text, eps, t, embeds, mask))

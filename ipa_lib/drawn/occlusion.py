@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..data.identity_sets import occluded_prompts
-from ..diffusion.backbone import Backbone, embed_pictures
-from ..diffusion.features import Features
+from ..diffusion.backbone import Backbone
+from ..diffusion.features import Features, seen_as
 from .faces import redrawn
 
 
@@ -26,7 +25,5 @@ def occluded(features: Features, backbone: Backbone, folder: Path, files: pd.Ser
         return features
     rows = np.array([row[:n_refs] for row in sets["prompts"]])
     rows, first = np.unique(rows, return_index=True)  # samples of a person share their prompts
-    embeds = features.embeds.clone()
     pictures = redrawn(folder, files.iloc[rows].tolist(), chosen.ravel()[first])
-    embeds[rows] = embed_pictures(backbone, pictures, patches=embeds.ndim == 3)
-    return replace(features, embeds=embeds)
+    return seen_as(features, backbone, rows, pictures)

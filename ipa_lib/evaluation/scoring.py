@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..choices import OCCLUDED, WINDOWS
 from ..data.captions import captions
 from ..data.celeba import load_pictures
 from ..diffusion.galleries import read_index, read_pictures
@@ -26,7 +27,7 @@ from ..files import atomic
 from . import intervals, metrics
 from .judges import Judged, Judges, mentioned
 
-ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "n_max", "random_n", "seed")
+ADAPTER_KEYS = ("profile", "adapter", "merge", "slots", "order", "target", "views", "n_max", "random_n", "seed")
 KEYS = (*ADAPTER_KEYS, "cell", "prompts", "n_refs", "lam", "guidance")
 TABLE_COLUMNS = (*KEYS, "metric", "value", "low", "high", "count", "judge")
 BY_IDENTITY = ("identity", "top1", "copying", "faces")
@@ -99,9 +100,10 @@ def prompt_embeds(sets: pd.DataFrame, pictures: pd.DataFrame, judges: Judges, si
                   settings: Mapping) -> list | None:
     """Identity embeddings [n_refs,D] of the prompts that each sample was given; `sets` as in `make_reference`.
 
-    settings: a gallery's `n_refs` and `prompts`. None where prompts were drawn anew: they are no pictures of the set.
+    settings: a gallery's `n_refs` and `prompts`. None where prompts were drawn anew or shown in part: they are no
+    pictures of the set.
     """
-    if settings["prompts"].startswith("occluded"):
+    if settings["prompts"] in (*OCCLUDED, *WINDOWS):
         return None
     n_refs = settings["n_refs"]
     sets, paths = sets.drop_duplicates(["person", "sample"]), pictures.set_index("file")["path"]

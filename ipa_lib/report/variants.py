@@ -13,9 +13,9 @@ import pandas as pd
 
 from .words import words
 
-VARIANT = ["merge", "slots", "order", "target", "n_max", "random_n"]  # adapters alike in these differ in the seed
+VARIANT = ["merge", "slots", "order", "target", "views", "n_max", "random_n"]  # all but the seed
 BOUNDS = ("real", "reconstruction", "other")  # rows of the table that are not an adapter's
-OTHERWISE = {"slots": "shared", "order": "norm", "target": "shown"}  # what a label says besides the merge
+OTHERWISE = {"slots": "shared", "order": "norm", "target": "shown", "views": "roles"}  # said besides the merge
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Variant:
     slots: str
     order: str
     target: str
+    views: str
     n_max: int
     random_n: bool
     names: tuple[str, ...]
@@ -61,6 +62,8 @@ def usual(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if missing := [name for name in ("prompts", "guidance") if name not in rows]:
         raise ValueError(f"table: there is no column {missing[0]!r}; `make report` writes the table anew")
+    if "views" not in rows:  # tables of before there was a choice
+        rows = rows.assign(views="whole")
     w = rows["guidance"].dropna()
     plain = rows["prompts"].isna() | rows["prompts"].isin(["own", "other"])
     return rows[plain & (rows["guidance"].isna() | rows["guidance"].eq(w.iloc[0] if len(w) else np.nan))]
@@ -74,11 +77,11 @@ def find_variants(table: pd.DataFrame) -> list[Variant]:
 
 
 def _variant(key: tuple, rows: pd.DataFrame) -> Variant:
-    merge, slots, order, target, n_max, random_n = key
+    merge, slots, order, target, views, n_max, random_n = key
     seeds = rows.groupby("adapter", sort=False)["seed"].first()
     n_refs = tuple(sorted(int(n) for n in rows["n_refs"].unique()))
     drawn = str(random_n) in ("True", "1", "1.0")
-    return Variant(merge, slots, order, target, int(n_max), drawn, tuple(seeds.index), tuple(seeds), n_refs)
+    return Variant(merge, slots, order, target, views, int(n_max), drawn, tuple(seeds.index), tuple(seeds), n_refs)
 
 
 def roles(table: pd.DataFrame) -> dict[str, Variant]:

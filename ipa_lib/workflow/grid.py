@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ..choices import MERGES, ORDERS, PROJECTIONS, PROMPTS, SLOTS, TARGETS
+from ..choices import FOREIGN, MERGES, MOST_PROMPTS, ORDERS, PROJECTIONS, PROMPTS, SLOTS, TARGETS, VIEWS
 from .checks import (
     FINITE,
     TEXT,
@@ -29,7 +29,7 @@ from .checks import (
 )
 
 MAX_PROMPTS = 32  # CelebA has at most 35 pictures of a person
-AXES = ("merge", "slots", "order", "target", "n_max", "seed")  # of a grid: an adapter for each combination
+AXES = ("merge", "slots", "order", "target", "views", "n_max", "seed")  # of a grid: an adapter for each combination
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,16 @@ class AdapterRun:
     projection: str = "linear"  # or a published file, which has no place in the name
     target: str = "left_out"
     lams: tuple[float, ...] = ()
+    views: str = "whole"
 
     @property
     def name(self) -> str:
         """Such as `mean-own-n4r-s0`; `r` says that the number of prompts was random in training.
 
-        An order, a projection or a target other than the default stands in it too: `mean-own-norm-n4r-s0`.
+        An order, a projection, a target or views other than the default stand in it too: `mean-own-norm-n4r-s0`.
         """
-        settings = (self.order, self.projection, self.target)
-        others = [value for value in settings if value in ("norm", *PROJECTIONS[1:], "shown")]
+        settings = (self.order, self.projection, self.target, self.views)
+        others = [value for value in settings if value in ("norm", *PROJECTIONS[1:], "shown", *VIEWS[1:])]
         return "-".join([self.merge, self.slots, *others, f"n{self.n_max}{'r' * self.random_n}", f"s{self.seed}"])
 
 
@@ -95,6 +96,15 @@ def _up_to(n_max: int, n_refs: Sequence[int]) -> None:
             raise ValueError(f"n_refs: expected a whole number from 1 to {n_max}, got {n}")
 
 
+def refuse_prompts(n: int, prompts: str) -> None:
+    """ValueError where a condition cannot be had of `n` prompts."""
+    least = int(prompts.removeprefix("foreign")) if prompts in FOREIGN else 1
+    most = MOST_PROMPTS.get(prompts, n)
+    if not least <= n <= most:
+        expected = f"at least {least}" if n < least else f"at most {most}"
+        raise ValueError(f"n_refs: expected {expected} for {prompts}, got {n}")
+
+
 def _ascending(lams: tuple[float, ...]) -> tuple[float, ...]:
     return different(sorted(lams))
 
@@ -110,6 +120,7 @@ class Entry(Section):
     slots: Several[one_of(SLOTS)] = ("own",)
     order: Several[one_of(ORDERS)] = ("given",)
     target: Several[one_of(TARGETS)] = ("left_out",)
+    views: Several[one_of(VIEWS)] = ("whole",)
     n_max: Several[whole(1, MAX_PROMPTS)]
     seed: Several[whole(0, 2**31 - 1)] = (0,)
     random_n: TRUTH = False
@@ -119,6 +130,8 @@ class Entry(Section):
     @model_validator(mode="after")
     def _trained(self) -> Entry:
         _up_to(min(self.n_max), self.n_refs)
+        if "roles" in self.views and max(self.n_max) > (most := MOST_PROMPTS["roles"]):
+            raise ValueError(f"n_max: expected at most {most} for views: roles, got {max(self.n_max)}")
         return self
 
     def adapters(self, lams: tuple[float, ...]) -> list[AdapterRun]:
@@ -141,5 +154,7 @@ class Sweep(Section):
         """The product of the lists; `adapters` and `lams` are those of the profile."""
         refuse_others("adapter", self.adapters, adapters)
         _up_to(min(adapters[name].n_max for name in self.adapters), self.n_refs)
+        for n, prompts in product(self.n_refs, self.prompts):
+            refuse_prompts(n, prompts)
         points = product(self.adapters, self.n_refs, self.prompts, self.guidance)
         return [Cell(adapter, n, self.lams or lams, prompts, w) for adapter, n, prompts, w in points]

@@ -40,12 +40,13 @@ class TrainingRun:
         return Checkpoint(self.folder / "training.state", {**self.settings, **made_from})
 
     def keep(self, adapter: MultiImageAdapter, records: Sequence[Mapping], checkpoint: Checkpoint,
-             accelerator: Accelerator, profile: str, seed: int, random_n: bool, target: str) -> None:
+             accelerator: Accelerator, profile: str, seed: int, random_n: bool, target: str,
+             views: str = "whole") -> None:
         """Store adapter, log and provenance of a finished training, and forget its state; one process writes."""
         if not accelerator.is_main_process:
             return
         notes = {"trained_on": profile, "random_n": str(random_n), "seed": str(seed), "target": target,
-                 "start": origin(self.start)}
+                 "views": views, "start": origin(self.start)}
         adapter.save(self.folder / "adapter.safetensors", notes)
         with atomic(self.folder / "log.jsonl") as file:
             pd.DataFrame(records).to_json(file, orient="records", lines=True)
