@@ -69,8 +69,8 @@ def test_projection_has_the_published_names(unet):
 @pytest.mark.parametrize(
     "choice, line",
     [
-        ({"merge": "median"}, "merge: one of mean, weighted, gated, concat, sum, average; got 'median'"),
-        ({"slots": "both"}, "slots: one of own, shared; got 'both'"),
+        ({"merge": "median"}, "merge: one of mean, weighted, gated, concat, sum, average, pool; got 'median'"),
+        ({"slots": "both"}, "slots: one of own, shared, marked; got 'both'"),
         ({"projection": "cnn"}, "projection: one of linear, mlp, resampler; got 'cnn'"),
         ({"order": "age"}, "order: one of given, norm; got 'age'"),
         ({"n_slots": 0}, "n_slots: a whole number, at least 1; got 0"),
@@ -170,7 +170,10 @@ def test_the_unconditional_half_of_a_resampler_is_the_zero_picture(unet):
 @pytest.mark.parametrize("projection", PROJECTIONS)
 def test_gradients_reach_the_adapter_and_nothing_else(unet, merge, slots, projection):
     torch.manual_seed(0)
+    slots = tiny.slots_of(merge, slots)
     adapter = MultiImageAdapter.from_unet(unet, tiny.EMBED, 2, merge=merge, slots=slots, projection=projection)
+    if merge == "pool":  # what its blocks add is 0 at first, and so are gradients before it
+        tiny.shaken(adapter.encoder)
     embeds = torch.randn(2, 2, *[9] * (projection == "resampler"), tiny.EMBED)
     with attached(unet):
         tiny.run(unet, tiny.inputs(2), adapter(embeds)).square().mean().backward()

@@ -413,6 +413,28 @@ def tokens_of(adapter, embed):
     return [n * p["norm.weight"] + p["norm.bias"] for n in normal]
 
 
+def layer_norm(x, norm):
+    return (x - x.mean()) / math.sqrt(x.var() + norm.eps) * norm.weight.numpy() + norm.bias.numpy()
+
+
+def gelu(x):
+    return np.array([0.5 * y * (1 + math.erf(y / math.sqrt(2))) for y in x])
+
+
+def pooled(encoder, tokens):
+    """The tokens [T][D] that the set encoder makes of those of N prompts [N][T][D]; one head."""
+    flat = [token for prompt in tokens for token in prompt]
+    means = [sum(prompt[t] for prompt in tokens) / len(tokens) for t in range(len(tokens[0]))]
+    queries = [mean + own for mean, own in zip(means, encoder.queries.numpy(), strict=True)]
+    for norm, attention, mlp in zip(encoder.norms, encoder.attentions, encoder.mlps, strict=True):
+        w_q, w_k, w_v = attention.in_proj_weight.numpy().reshape(3, -1, len(queries[0]))
+        keys, values = [w_k @ x for x in flat], [w_v @ x for x in flat]
+        seen = [softmax_qk_v(w_q @ layer_norm(q, norm), keys, values) for q in queries]
+        queries = [q + attention.out_proj.weight.numpy() @ z for q, z in zip(queries, seen, strict=True)]
+        queries = [q + mlp[3].weight.numpy() @ gelu(mlp[1].weight.numpy() @ layer_norm(q, mlp[0])) for q in queries]
+    return queries
+
+
 def shares(adapter, merge, prompts, c, t):
     """Weight of token t of each prompt."""
     if merge == "weighted":
@@ -445,6 +467,10 @@ def oracle(attn, adapter, x, text, embeds, mask, lam):
     slot = [p if adapter.config.slots == "own" else 0 for p in range(len(embeds))]
     prompts = [p for p in range(len(embeds)) if mask[p]]
     c = {p: tokens_of(adapter, embeds[p]) for p in prompts}
+    if adapter.config.slots == "marked":
+        c = {p: [token + adapter.marks[p].numpy() for token in c[p]] for p in prompts}
+    if adapter.config.merge == "pool":  # one prompt is left
+        c, prompts = {0: pooled(adapter.encoder, [c[p] for p in prompts])}, [0]
     k = {p: [own.to_k[slot[p]].numpy() @ token for token in c[p]] for p in prompts}
     v = {p: [own.to_v[slot[p]].numpy() @ token for token in c[p]] for p in prompts}
     rows = []
@@ -464,7 +490,7 @@ def oracle(attn, adapter, x, text, embeds, mask, lam):
 @settings(max_examples=60, derandomize=True)
 @given(
     merge=st.sampled_from(list(MERGES)),
-    slots=st.sampled_from(["own", "shared"]),
+    slots=st.sampled_from(["own", "shared", "marked"]),
     heads=st.integers(1, 3),
     d=st.integers(1, 4),
     length=st.integers(1, 4),
@@ -480,7 +506,8 @@ def test_equation_6_in_plain_loops(merge, slots, heads, d, length, text_dim, tok
     mask = torch.tensor([data.draw(masks), data.draw(masks)])
     torch.manual_seed(0)
     attn = Attention(heads * d, text_dim, heads, dim_head=d).double()
-    adapter = MultiImageAdapter(AdapterConfig({"attn2": heads * d}, 5, text_dim, n_slots, merge, slots, tokens))
+    adapter = MultiImageAdapter(AdapterConfig({"attn2": heads * d}, 5, text_dim, n_slots, merge,
+                                              tiny.slots_of(merge, slots), tokens))
     tiny.shaken(adapter.double())
     x, text, embeds = (torch.randn(2, a, b).double() for a, b in [(length, heads * d), (3, text_dim), (n, 5)])
     attn.set_processor(ImageTextAttention("attn2", attn.processor))
@@ -490,13 +517,14 @@ def test_equation_6_in_plain_loops(merge, slots, heads, d, length, text_dim, tok
         assert np.abs(ours[b].numpy() - loops).max() < 1e-10
 
 
-@pytest.mark.parametrize("slots", ["own", "shared"])
+@pytest.mark.parametrize("slots", ["own", "shared", "marked"])
 @pytest.mark.parametrize("merge", MERGES)
 def test_gradients_are_those_of_finite_differences(merge, slots):
     torch.manual_seed(0)
     attn = Attention(4, 3, 2, dim_head=2).double().requires_grad_(False)
     attn.set_processor(ImageTextAttention("attn2", attn.processor))
-    adapter = tiny.shaken(MultiImageAdapter(AdapterConfig({"attn2": 4}, 3, 3, 2, merge, slots, 2)).double())
+    config = AdapterConfig({"attn2": 4}, 3, 3, 2, merge, tiny.slots_of(merge, slots), 2)
+    adapter = tiny.shaken(MultiImageAdapter(config).double())
     names, values = zip(*adapter.named_parameters(), strict=True)
     x, text, embeds = torch.randn(2, 2, 4).double(), torch.randn(2, 3, 3).double(), torch.randn(2, 2, 3).double()
     mask = torch.tensor([[True, True], [False, True]])

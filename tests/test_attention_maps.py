@@ -168,7 +168,7 @@ def test_probabilities_are_those_of_plain_loops(unet, merge, slots):
     for b in range(3):
         for path in range(g.shape[1]):
             expected = loops(attn, states[b], g[b, path], seen[b])
-            assert np.abs(record.probs[b, :, path].numpy() - expected).max() < 1e-6
+            assert np.abs(record.probs[b, :, path].numpy() - expected).max() < 2e-6
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipa_lib import choices
-from ipa_lib.drawn.mini_base import JUDGE_SEED
+from ipa_lib.drawn.mini_base import ENCODER_SEED, JUDGE_SEED
 from ipa_lib.model.merge import MERGES
 from ipa_lib.model.projection import PROJECTIONS
 from ipa_lib.workflow import config, grid
@@ -82,7 +82,7 @@ def test_nobody_is_drawn_in_two_worlds():
     seeds = {name: values["seed"] for name, values in drawn.items() if values["draw"]}
     for name, same in {"full": "mini", "pretrain-mlp": "pretrain"}.items():  # the same people, on purpose
         assert seeds.pop(name) == seeds[same]
-    assert len({*seeds.values(), JUDGE_SEED}) == len(seeds) + 1
+    assert len({*seeds.values(), JUDGE_SEED, ENCODER_SEED}) == len(seeds) + 2
 
 
 def test_the_names_of_the_merges_are_those_of_merge():
@@ -192,7 +192,9 @@ ENTRY = "{merge: mean, n_max: 4}"
     ("text", "said"),
     [
         ("grid: [{merge: mode, n_max: 4}]", "mine.yaml: grid[0]: merge: expected one of mean, concat"),
-        ("grid: [{merge: mean, n_max: 4, slots: none}]", "slots: expected one of own, shared, got 'none'"),
+        ("grid: [{merge: mean, n_max: 4, slots: none}]", "slots: expected one of own, shared, marked, got 'none'"),
+        ("grid: [{merge: pool, n_max: 4}]", "grid[0]: slots: expected shared or marked for merge: pool, got own"),
+        ("grid: [{merge: mean, views: roles, n_max: 5}]", "n_max: expected at most 4 for views: roles, got 5"),
         ("grid: [{merge: mean, n_max: 0}]", "grid[0]: n_max: expected a whole number from 1 to 32, got 0"),
         ("grid: [{merge: mean, n_max: 33}]", "n_max: expected a whole number from 1 to 32, got 33"),
         ("grid: [{merge: mean, n_max: 2.0}]", "n_max: expected a whole number from 1 to 32, got 2.0"),
@@ -215,6 +217,10 @@ ENTRY = "{merge: mean, n_max: 4}"
         (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 8}}]", "whole number from 1 to 4, got 8"),
         (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 4}}]", "mean-own-n4-s0/n4 stands there twice"),
         (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 1, prompts: my}}]", "expected one of own"),
+        (f"grid: [{ENTRY}]\ncells: [{{adapters: mean-own-n4-s0, n_refs: 1, prompts: foreign2}}]",
+         "mine.yaml: cells[0]: n_refs: expected at least 2 for foreign2, got 1"),
+        ("grid: [{merge: mean, n_max: 9}]\ncells: [{adapters: mean-own-n9-s0, n_refs: 5, prompts: roles}]",
+         "n_refs: expected at most 4 for roles, got 5"),
         (f"grid: [{ENTRY}]\ncells: 4", "mine.yaml: cells: expected a list, got 4"),
         ("grid: [{merge: mean, n_max: 4, target: hidden}]", "target: expected one of left_out, shown, got 'hidden'"),
         ("grid: [{merge: mean, n_max: 4, lams: [-1]}]", "mine.yaml: grid[0]: lams: expected λ ≥ 0, got -1"),
@@ -246,6 +252,17 @@ def test_a_mistake_in_a_profile_is_one_line(load, text, said):
     with pytest.raises(ValueError) as error:
         load(text)
     assert said in one_line(error)
+
+
+@pytest.mark.parametrize("views, needed, setting", [("mixed", "windows", "2"), ("roles", "quarters", "true")])
+def test_views_need_what_is_cached(tmp_path, views, needed, setting):
+    (tmp_path / "mine.yaml").write_text(f"grid: [{{merge: mean, n_max: 4, views: {views}}}]\n")
+    name = f"mean-own-{views}-n4-s0"
+    with pytest.raises(ValueError, match=f"{name}: views: {views} needs `{needed}` of 03_cache_features$"):
+        config.load_profile(tmp_path / "mine.yaml")
+    with open(tmp_path / "mine.yaml", "a") as file:
+        file.write(f"notebooks: {{03_cache_features: {{{needed}: {setting}}}}}\n")
+    assert list(config.load_profile(tmp_path / "mine.yaml").adapters) == [name]
 
 
 @pytest.mark.parametrize("name", ["mni", "", "../configs/mini", "no/such.yaml", "m*"])

@@ -244,3 +244,26 @@ def test_what_readers_take_for_granted_is_kept(unet, tmp_path):
     with pytest.raises(IndexError, match="slot: 0 to 2 expected, got 3"):
         save_published(of_kind(unet, "linear"), tmp_path / "a.safetensors", 3)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_set_encoder_has_no_place_in_a_published_file(unet, tmp_path):
+    pool = tiny.adapter(unet, 2, "pool")
+    with pytest.raises(ValueError, match="^merge: a published file has no place for the set encoder of pool$"):
+        save_published(pool, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+    save_published(tiny.adapter(unet, 2, "mean", "shared"), tmp_path / "a.safetensors")
+    warm = from_published(tmp_path / "a.safetensors", unet, 2, merge="pool", slots="shared")
+    same = from_published(tmp_path / "a.safetensors", unet, 2, merge="mean", slots="shared")
+    embeds = tiny.embeddings(2, 2)
+    for name, pair in warm(embeds).layers.items():
+        for ours, theirs in zip(pair, same(embeds).layers[name], strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_a_published_file_in_a_marked_slot_is_that_file(unet, tmp_path):
+    one, marked = tiny.adapter(unet, 2, "mean", "shared"), tiny.adapter(unet, 2, "concat", "marked", seed=5)
+    save_published(one, tmp_path / "a.safetensors")
+    load_published(marked, tmp_path / "a.safetensors", slot=1)
+    assert marked.marks[0].any() and not marked.marks[1].any()
+    assert all(torch.equal(x, to_published(one)[part][name])
+               for part, weights in to_published(marked, 1).items() for name, x in weights.items())  # fmt: skip

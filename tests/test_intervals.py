@@ -141,3 +141,67 @@ def test_mistakes_end_in_one_line(call, line):
     with pytest.raises(ValueError, match=line) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+# --- people and seeds, crossed -----------------------------------------------------------------------------
+
+
+def test_crossed_with_one_seed_is_the_bootstrap_over_people():
+    values, people = np.random.default_rng(1).normal(size=40), np.repeat(np.arange(20), 2)
+    assert intervals.crossed(values, people, np.zeros(40)) == pytest.approx(intervals.bootstrap(values, people))
+
+
+def test_crossed_against_a_plain_loop():
+    rng = np.random.default_rng(2)
+    seeds, people = (x.ravel() for x in np.meshgrid([7, 3, 5], np.arange(6), indexing="ij"))
+    values = rng.normal(size=18)
+    mean, low, high = intervals.crossed(values, people, seeds, resamples=50, seed=4)
+    drawn_people = np.random.default_rng(4).multinomial(6, [1 / 6] * 6, 50)
+    drawn_seeds = np.random.default_rng([4, 1]).multinomial(3, [1 / 3] * 3, 50)
+    draws = []
+    for of_people, of_seeds in zip(drawn_people, drawn_seeds, strict=True):
+        count = dict(zip([3, 5, 7], of_seeds, strict=True))
+        picked = [v for v, p, s in zip(values, people, seeds, strict=True) for _ in range(of_people[p] * count[s])]
+        draws.append(np.mean(picked))
+    assert mean == pytest.approx(values.mean())
+    np.testing.assert_allclose([low, high], np.quantile(draws, [0.025, 0.975]), rtol=1e-12)
+
+
+def test_trainings_that_differ_widen_the_interval():
+    """Where the seeds differ and people do not, an interval over people alone would claim far too much."""
+    seeds, people = (x.ravel() for x in np.meshgrid(np.arange(5), np.arange(50), indexing="ij"))
+    values = np.random.default_rng(0).normal(0.3, 1, 5)[seeds] + np.random.default_rng(1).normal(0, 0.1, len(seeds))
+    both, alone = intervals.crossed(values, people, seeds), intervals.bootstrap(values, people)
+    assert both[2] - both[1] > 10 * (alone[2] - alone[1])
+
+
+def test_crossed_intervals_cover_the_mean():
+    rng, inside, trials = np.random.default_rng(5), 0, 200
+    seeds, people = (x.ravel() for x in np.meshgrid(np.arange(8), np.arange(30), indexing="ij"))
+    for trial in range(trials):
+        values = rng.normal(0, 0.5, 8)[seeds] + rng.normal(0, 0.5, 30)[people] + rng.normal(0, 0.5, len(seeds))
+        _, low, high = intervals.crossed(values, people, seeds, resamples=300, seed=trial)
+        inside += low <= 0 <= high
+    assert 0.85 < inside / trials <= 1
+
+
+@pytest.mark.parametrize("seeds", [[1, 2], [[1, 2, 3]]])
+def test_seeds_that_do_not_fit_are_refused(seeds):
+    with pytest.raises(ValueError, match="^seeds: expected one for each of 3 scores"):
+        intervals.crossed([0.1, 0.2, 0.3], [1, 2, 3], seeds)
+
+
+def test_p_values_are_small_far_from_zero_and_uniform_at_it():
+    people, seeds = np.arange(60), np.zeros(60)
+    noise = np.random.default_rng(0).normal(0, 1, 60)
+    assert intervals.p_value(noise - noise.mean() + 1, people, seeds) == pytest.approx(2 / 10_001)
+    assert intervals.p_value(noise - noise.mean(), people, seeds) > 0.9
+    spread = [intervals.p_value(np.random.default_rng(t).normal(0, 1, 60), people, seeds, 500, t) for t in range(200)]
+    assert 0.4 < np.mean(spread) < 0.6
+
+
+def test_holm_by_hand():
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.5, 0.9]) == pytest.approx([1, 1]) and len(intervals.holm([])) == 0
+    with pytest.raises(ValueError, match="^p_values: expected numbers from 0 to 1"):
+        intervals.holm([0.5, 1.2])

@@ -1,10 +1,12 @@
 """Properties of G and U: weights that sum to 1, prompts in any order, prompts repeated, prompts missing."""
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import shaken
+from tiny import shaken, slots_of
 
 from ipa_lib.model.adapter import MultiImageAdapter
 from ipa_lib.model.adapter_config import AdapterConfig
@@ -13,7 +15,7 @@ from ipa_lib.model.merge import MERGES, longest_first, share
 
 TEXT, EMBED, HEADS, WIDTH = 6, 5, 2, 8
 FEW = settings(max_examples=25, derandomize=True)
-CONVEX = [m for m in MERGES if m != "sum"]  # those whose second term is a weighted mean of values
+CONVEX = [m for m in MERGES if m not in ("sum", "pool")]  # those whose second term is a weighted mean of values
 ORDERLESS = [m for m in MERGES if m != "weighted"]  # those where nothing belongs to a slot but the matrices
 
 
@@ -26,7 +28,7 @@ def masks(draw, rows=2, most=4):
 
 def toy(merge, slots, n_slots, tokens=3, order="given"):
     torch.manual_seed(0)
-    config = AdapterConfig({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots, tokens, order=order)
+    config = AdapterConfig({"layer": WIDTH}, EMBED, TEXT, n_slots, merge, slots_of(merge, slots), tokens, order=order)
     return shaken(MultiImageAdapter(config).double())
 
 
@@ -55,8 +57,7 @@ def test_weights_sum_to_one_and_a_missing_prompt_has_none(mask, merge):
     assert (w[~mask] == 0).all() and (w[mask] > 0).all()
 
 
-@pytest.mark.parametrize("merge", ["weighted", "gated"])
-@pytest.mark.parametrize("slots", ["own", "shared"])
+@pytest.mark.parametrize("merge, slots", [*product(["weighted", "gated"], ["own", "shared"]), ("pool", "shared")])
 def test_learned_weights_start_as_mean(merge, slots):
     torch.manual_seed(0)
     fresh = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 3, merge, slots)).double()
@@ -64,9 +65,9 @@ def test_learned_weights_start_as_mean(merge, slots):
         fresh.layers["layer"].to_k.normal_()
         fresh.layers["layer"].to_v.normal_()
     mean = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 3, "mean", slots)).double()
-    mean.load_state_dict({k: v for k, v in fresh.state_dict().items() if not k.startswith("score")})
+    mean.load_state_dict({k: v for k, v in fresh.state_dict().items() if not k.startswith(("score", "encoder"))})
     mask = torch.tensor([[True, True, False], [True, True, True]])
-    assert torch.equal(image_term(fresh, embeddings(2, 3), mask), image_term(mean, embeddings(2, 3), mask))
+    assert_close(image_term(fresh, embeddings(2, 3), mask), image_term(mean, embeddings(2, 3), mask))
 
 
 @pytest.mark.parametrize("slots", ["own", "shared"])
@@ -74,9 +75,10 @@ def test_learned_weights_start_as_mean(merge, slots):
 def test_one_prompt_is_the_same_under_every_merge(slots, present):
     mask = None if present is None else torch.tensor(present)
     embeds = embeddings(1, 1 if mask is None else 3)
-    adapters = {merge: toy("mean", slots, 3) for merge in MERGES}
+    alike = [merge for merge in MERGES if merge != "pool"]  # which learns what one prompt gives, too
+    adapters = {merge: toy("mean", slots, 3) for merge in alike}
     matrices = adapters["mean"].state_dict()
-    for merge in MERGES:
+    for merge in alike:
         adapters[merge] = toy(merge, slots, 3)
         adapters[merge].load_state_dict(matrices, strict=False)
     terms = [image_term(adapter, embeds, mask) for adapter in adapters.values()]
@@ -104,7 +106,7 @@ def test_prompts_may_change_places_together_with_their_slots(mask, merge, data):
             moved.layers["layer"].to_v,
             getattr(moved.score, "logits", None),
         ):
-            if weight is not None:
+            if weight is not None and len(weight) == n:  # shared matrices belong to no slot
                 weight.copy_(weight[order])
     assert_close(image_term(moved, embeds[:, order], mask[:, order]), image_term(adapter, embeds, mask))
 
@@ -153,7 +155,7 @@ def test_order_matters_under_own_slots():
 
 
 @FEW
-@given(mask=masks(), times=st.integers(2, 3), merge=st.sampled_from(["mean", "gated", "concat", "average"]))
+@given(mask=masks(), times=st.integers(2, 3), merge=st.sampled_from(["mean", "gated", "concat", "average", "pool"]))
 def test_every_prompt_repeated_changes_nothing_under_shared_slots(mask, times, merge):
     adapter, embeds = toy(merge, "shared", mask.shape[1]), embeddings(*mask.shape)
     again = image_term(adapter, embeds.repeat(1, times, 1), mask.repeat(1, times))
@@ -175,7 +177,7 @@ def test_missing_prompts_are_as_if_they_were_left_out(mask, merge):
     adapter, embeds = toy(merge, "own", n), embeddings(1, n)
     short = toy(merge, "own", len(left))
     rows = {"layers.layer.to_k", "layers.layer.to_v", "score.logits"}
-    short.load_state_dict({k: v[left] if k in rows else v for k, v in adapter.state_dict().items()})
+    short.load_state_dict({k: v[left] if k in rows and len(v) == n else v for k, v in adapter.state_dict().items()})
     assert_close(image_term(adapter, embeds, mask), image_term(short, embeds[:, left]))
 
 
@@ -195,3 +197,39 @@ def test_a_full_mask_is_no_mask(n, merge):
     adapter, embeds = toy(merge, "own", 4), embeddings(2, n)
     full = torch.ones(2, n, dtype=torch.bool)
     assert torch.equal(image_term(adapter, embeds, full), image_term(adapter, embeds))
+
+
+def test_the_set_encoder_of_a_single_prompt_is_learned():
+    fresh = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 2, "pool", "shared"))
+    trained = toy("pool", "shared", 2)
+    tokens = torch.randn(2, 1, 4, TEXT)
+    torch.testing.assert_close(fresh.encoder(tokens), tokens)
+    tokens = torch.randn(2, 1, 3, TEXT).double()
+    assert not torch.allclose(trained.encoder(tokens), tokens, atol=0.1)
+
+
+def test_pool_has_no_own_slots():
+    with pytest.raises(ValueError, match="^slots: shared or marked was expected for the merge pool; got 'own'$"):
+        AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 2, "pool", "own")
+
+
+# --- a vector a slot ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("merge", MERGES)
+def test_a_marked_slot_adds_its_vector_to_its_tokens(merge):
+    marked, plain, embeds = toy(merge, "marked", 3), toy(merge, "shared", 3), embeddings(1, 2)
+    plain.load_state_dict({name: x for name, x in marked.state_dict().items() if name != "marks"})
+    told_apart = not torch.allclose(image_term(marked, embeds), image_term(marked, embeds.flip(1)))
+    assert told_apart == (merge in ("concat", "gated", "pool", "weighted"))  # weighted: the weights belong to slots
+    with torch.no_grad():
+        marked.marks.copy_(marked.marks[:1].expand(3, -1))  # alike, they are a shift of the projection
+        plain.projection.norm.bias.add_(marked.marks[0])
+    assert_close(image_term(marked, embeds), image_term(plain, embeds))
+    with pytest.raises(ValueError, match="4 prompts for an adapter of 3 slots"):
+        marked(embeddings(1, 4))
+
+
+def test_marks_start_at_nothing():
+    fresh = MultiImageAdapter(AdapterConfig({"layer": WIDTH}, EMBED, TEXT, 3, "mean", "marked"))
+    assert fresh.marks.shape == (3, TEXT) and not fresh.marks.any()

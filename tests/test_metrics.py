@@ -626,3 +626,37 @@ def test_evaluate_cell_refuses_what_does_not_fit(cell):
     held_out = {p: h for p, h in reference.held_out.items() if p != 103}
     with pytest.raises(ValueError, match="person 103 has no held-out picture"):
         scoring.evaluate_cell(judged, replace(reference, held_out=held_out))
+
+
+# --- paired differences of whole sets ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("difference", [metrics.fid_difference, metrics.kid_difference])
+def test_a_set_is_no_better_than_itself(difference):
+    x, a = (np.random.default_rng(seed).normal(size=(30, 4)) for seed in (0, 1))
+    people = np.repeat(np.arange(15), 2)
+    assert difference(x, a, a, people, people, people, resamples=20) == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "difference, interval",
+    [(metrics.fid_difference, metrics.fid_interval), (metrics.kid_difference, metrics.kid_interval)],
+)
+def test_a_paired_difference_is_that_of_the_values_and_narrower_than_their_distance(difference, interval):
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(100), 2)
+    real, a = rng.normal(size=(200, 4)), rng.normal(0.5, 1, (200, 4))
+    b = a + rng.normal(0.05, 0.05, a.shape)  # the same pictures, hardly changed
+    value, low, high = difference(real, a, b, people, people, people)
+    one, two = (interval(real, fake, people, people) for fake in (a, b))
+    assert value == pytest.approx(one[0] - two[0]) and low < value < high
+    assert high - low < 0.3 * ((one[2] - one[1]) + (two[2] - two[1]))
+    assert high < 0  # b lies farther off; the distance of the two intervals can't tell
+    assert one[2] > two[1]
+
+
+@pytest.mark.parametrize("difference", [metrics.fid_difference, metrics.kid_difference])
+def test_other_people_are_not_paired(difference):
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    with pytest.raises(ValueError, match="^a_person, b_person: the same people were expected"):
+        difference(x, x, x, [1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 4, 4])

@@ -43,8 +43,13 @@ def embeddings(batch, n, seed=2):
 def adapter(of, n_slots, merge="mean", slots="own", seed=3, **others):
     """An adapter as if trained: no two slots alike, no parameter left at its start."""
     torch.manual_seed(seed)
-    choices = {"merge": merge, "slots": slots, "tokens": TOKENS} | others
+    choices = {"merge": merge, "slots": slots_of(merge, slots), "tokens": TOKENS} | others
     return shaken(MultiImageAdapter.from_unet(of, EMBED, n_slots, **choices), seed)
+
+
+def slots_of(merge, slots):
+    """`slots`, but for a merge that has no own ones."""
+    return "shared" if (merge, slots) == ("pool", "own") else slots
 
 
 def shaken(module, seed=3):

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ..files import atomic
 from .adapter_config import AdapterConfig, Options
 from .attention import ImageKV, cross_attention_layers
-from .merge import MERGES, ORDERS, share, take
+from .merge import MERGES, ORDERS, SetEncoder, share, take
 from .projection import PROJECTIONS
 
 
@@ -65,6 +65,10 @@ class MultiImageAdapter(nn.Module):
         self.config, self.notes = config, dict[str, str]()
         self.projection = PROJECTIONS[config.projection](config.embed_dim, config.text_dim, config.tokens)
         self.score = MERGES[config.merge].score(config.n_slots, config.text_dim)
+        encoder = MERGES[config.merge].encoder
+        self.encoder: SetEncoder | None = encoder(config.text_dim, config.tokens) if encoder else None
+        marks = torch.zeros(config.n_slots, config.text_dim) if config.slots == "marked" else None
+        self.marks = marks if marks is None else nn.Parameter(marks)  # [N, D]
         stacked = config.n_slots if config.slots == "own" else 1
         self.layers = nn.ModuleDict(
             {key(name): ImagePrompts(stacked, c, config.text_dim) for name, c in config.layers.items()}
@@ -104,7 +108,12 @@ class MultiImageAdapter(nn.Module):
         rows = order(embeds, mask)  # [B, N] the prompt of each slot
         back = None if rows is None else rows.argsort(1)  # [B, N] the slot of each prompt
         tokens = take(self.projection(embeds), rows)  # [B, N, T, D], slot by slot
+        if self.marks is not None:
+            tokens = tokens + self.marks[: tokens.shape[1], None]
         w = share(take(self.score(tokens), back), mask)  # [B, N, T], from here in the order given
+        if self.encoder is not None:
+            pooled = self.encoder(take(tokens, back), mask)  # [B, 1, T, D]
+            return ImageKV({name: self.layer(name)(pooled) for name in self.config.layers}, shares=w)
         layers = {}
         for name in self.config.layers:
             k, v = (take(x, back) for x in self.layer(name)(tokens))  # [B, N, T, C]

@@ -41,7 +41,9 @@ class AdapterConfig:
     """What a `MultiImageAdapter` is built from. ValueError that names the argument whose value is invalid.
 
     `layers`: name -> inner width of each cross-attention layer.  `embed_dim`, `text_dim`: E, D.  `n_slots`: N.
-    `merge`: a key of `merge.MERGES`.  `slots`: "own" has 2N matrices a layer, "shared" two.
+    `merge`: a key of `merge.MERGES`.  `slots`: "own" has 2N matrices a layer, "shared" two,
+    "marked" two and a vector for each slot, which is added to its tokens. `pool` has no own ones: the tokens that it
+    makes belong to no slot.
     `tokens`: T; left out or None: as many as the published projection has.  `projection`: a key of `PROJECTIONS`.
     `order`: a key of `merge.ORDERS`, which prompt goes to which slot.
     """
@@ -59,6 +61,8 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         refuse_choices(merge=(self.merge, MERGES), slots=(self.slots, SLOTS),
                        projection=(self.projection, PROJECTIONS), order=(self.order, ORDERS))  # fmt: skip
+        if MERGES[self.merge].encoder and self.slots == "own":
+            raise ValueError(f"slots: shared or marked was expected for the merge {self.merge}; got 'own'")
         if self.tokens is None:
             object.__setattr__(self, "tokens", PROJECTIONS[self.projection].tokens)
         refuse_sizes(self.layers, embed_dim=self.embed_dim, text_dim=self.text_dim, n_slots=self.n_slots,

@@ -35,8 +35,21 @@ SUFFIXES = (".safetensors", ".bin")
 def to_published(adapter: MultiImageAdapter, slot: int = 0) -> dict[str, dict[str, Tensor]]:
     """The adapter of one slot, counted from 0, as {"image_proj": {…}, "ip_adapter": {…}}: detached, not copied.
 
-    Weights of the merge have no place in it: one adapter with one picture needs none.  IndexError without the slot.
+    Weights of the merge have no place in it: one adapter with one picture needs none.  The vector of a marked slot goes
+    into the bias of the projection's last norm.  IndexError without the slot; ValueError for `pool`, whose set encoder
+    changes what a single picture gives and can't be written down there.
     """
+    if adapter.encoder is not None:
+        raise ValueError(f"merge: a published file has no place for the set encoder of {adapter.config.merge}")
+    parts = _tensors(adapter, slot)
+    if adapter.marks is not None:
+        bias = "norm_out.bias" if adapter.projection.patches else "norm.bias"
+        parts["image_proj"][bias] = (parts["image_proj"][bias] + adapter.marks[slot]).detach()
+    return parts
+
+
+def _tensors(adapter: MultiImageAdapter, slot: int) -> dict[str, dict[str, Tensor]]:
+    """The adapter's own tensors of one slot, by their published names."""
     if not 0 <= slot < adapter.config.n_slots:
         raise IndexError(f"slot: 0 to {adapter.config.n_slots - 1} expected, got {slot}")
     row = slot if adapter.config.slots == "own" else 0
@@ -185,10 +198,12 @@ def projection_shape(weights: dict[str, Tensor]) -> tuple[int, Tokens]:
 @torch.no_grad()
 def fill_slot(adapter: MultiImageAdapter, parts: dict[str, dict[str, Tensor]], slot: int) -> None:
     """Copy published weights into the tensors of one slot; ValueError with the names unless all fit."""
-    ours, theirs = flat(to_published(adapter, slot)), flat(parts)
+    ours, theirs = flat(_tensors(adapter, slot)), flat(parts)
     refuse_difference(ours, theirs)
     for name, x in theirs.items():
         ours[name].copy_(x)
+    if adapter.marks is not None:
+        adapter.marks[slot].zero_()
 
 
 def flat(parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -7,6 +7,10 @@
 A merge is a row of `MERGES`: a choice of `score` and of `combine`.  As the weights sum to 1, what λ means
 does not depend on N, and one prompt gives the same under every merge; `weighted` and `gated` start as `mean`.
 `sum` is the exception, as adapters stacked in other libraries are: its second term grows with N.
+`mean` with shared matrices is no more than averaging the tokens. `pool` combines them with a non-linearity before the
+matrices (`SetEncoder`); it starts as `mean`, and what one prompt gives is learned too. A vector a slot (`marked`) is a
+constant under `mean`, `weighted`, `average` and `sum`, whatever the prompts are; `concat`, `gated` and `pool` can tell
+by it who sees what.
 `ORDERS` says which prompt goes to which slot; what comes out of a merge is in the order given all the same.
 
 B batch · N prompts · T tokens a prompt · D text width · C inner width of a layer · P softmaxes
@@ -15,10 +19,12 @@ B batch · N prompts · T tokens a prompt · D text width · C inner width of a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+
+from .projection import feed_forward
 
 
 def share(score: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -85,6 +91,37 @@ def keep_apart(x: Tensor, w: Tensor) -> Tensor:
     return x
 
 
+# Pooling by attention, Set Transformer, Lee et al. 2019, https://arxiv.org/abs/1810.00825, section 3.2
+class SetEncoder(nn.Module):
+    """The tokens of all prompts -> as many tokens as one prompt has: `depth` blocks of attention to them and an MLP.
+
+    The queries are the mean of the prompts' tokens plus a learned vector for each token. What every block adds is 0 in
+    a new encoder. Any N; the order of the prompts, and how often all of them are repeated, does not matter.
+    """
+
+    def __init__(self, text_dim: int, tokens: int, depth: int = 2):
+        super().__init__()
+        heads = text_dim // 64 if text_dim % 64 == 0 else 1
+        self.queries = nn.Parameter(torch.zeros(tokens, text_dim))
+        attentions = [nn.MultiheadAttention(text_dim, heads, bias=False, batch_first=True) for _ in range(depth)]
+        mlps = [feed_forward(text_dim) for _ in range(depth)]
+        self.norms = nn.ModuleList(nn.LayerNorm(text_dim) for _ in range(depth))
+        self.attentions, self.mlps = nn.ModuleList(attentions), nn.ModuleList(mlps)
+        for last in (*(attention.out_proj for attention in attentions), *(mlp[-1] for mlp in mlps)):
+            nn.init.zeros_(cast(nn.Linear, last).weight)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """tokens [B, N, T, D], mask [B, N] bool (False: a missing prompt) -> [B, 1, T, D]."""
+        absent = None if mask is None else ~mask.repeat_interleave(tokens.shape[2], 1)  # [B, N·T]
+        w = share(tokens.new_zeros(tokens.shape[:3]), mask)
+        x, queries = tokens.flatten(1, 2), blend(tokens, w)[:, 0] + self.queries  # [B, N·T, D], [B, T, D]
+        for norm, attention, mlp in zip(self.norms, self.attentions, self.mlps, strict=True):
+            seen, _ = attention(norm(queries), x, x, key_padding_mask=absent, need_weights=False)
+            queries = queries + seen
+            queries = queries + mlp(queries)
+        return queries.unsqueeze(1)
+
+
 # --- which prompt goes to which slot ---------------------------------------------------------------------------------
 
 
@@ -122,6 +159,7 @@ class Merge(NamedTuple):
     combine: Callable[[Tensor, Tensor], Tensor]
     weights: Callable[[Tensor], Tensor | None] = lambda w: None  # w -> factors of the softmaxes [B, P]
     seen: Callable[[Tensor], Tensor | None] = lambda w: None  # w -> keys of prompts that are there [B, T']
+    encoder: type[SetEncoder] | None = None  # of the tokens, before the matrices
 
 
 MERGES: dict[str, Merge] = {
@@ -131,4 +169,5 @@ MERGES: dict[str, Merge] = {
     "concat": Merge(Equal, line_up, seen=lambda w: w.flatten(1) > 0),
     "sum": Merge(Equal, keep_apart, weights=lambda w: (w[..., 0] > 0).to(w)),
     "average": Merge(Equal, keep_apart, weights=lambda w: w[..., 0]),
+    "pool": Merge(Equal, blend, encoder=SetEncoder),
 }

@@ -31,7 +31,7 @@ from .variants import BOUNDS, VARIANT, Variant, best_lam, find_variants, kin, ro
 COLUMNS = ["measure", "value", "low", "high", "count", "runs", "against"]
 OCCLUDED = (0, 50, 100)  # per cent of the prompts
 SAMPLED = ("identity", "text")  # scores of single samples, of which differences can be paired
-SYMMETRIC = ("mean", "concat", "gated", "sum", "average")  # merges to which an order of the prompts means nothing
+SYMMETRIC = ("mean", "concat", "gated", "sum", "average", "pool")  # order of prompts means nothing
 NOTHING = (np.nan, np.nan, np.nan)
 NO_SCORES = pd.Series(dtype=float)
 TABLES = ("slots", "counts", "costs", "logs")

@@ -15,7 +15,7 @@ from .words import words
 
 VARIANT = ["merge", "slots", "order", "target", "views", "n_max", "random_n"]  # all but the seed
 BOUNDS = ("real", "reconstruction", "other")  # rows of the table that are not an adapter's
-OTHERWISE = {"slots": "shared", "order": "norm", "target": "shown", "views": "roles"}  # said besides the merge
+OTHERWISE = [("slots", "shared"), ("slots", "marked"), ("order", "norm"), ("target", "shown"), ("views", "roles")]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Variant:
     def label(self, language: str = "ru") -> str:
         """Name in the paper; n of its training is not part of it."""
         names = words(language)
-        more = [names[f"{axis}={value}"] for axis, value in OTHERWISE.items() if getattr(self, axis) == value]
+        more = [names[f"{axis}={value}"] for axis, value in OTHERWISE if getattr(self, axis) == value]
         return ", ".join([names.get(self.merge, self.merge), *more])
 
     def differs(self, other: Variant) -> set[str]:

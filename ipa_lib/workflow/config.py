@@ -187,6 +187,10 @@ def _can_be_finished(profile: Profile) -> None:
     if not {0.0, 1.0} <= set(main.lams):
         lacking = "0 (the floor) and 1 (as trained) were expected among its lams"
         raise ValueError(f"grid: {main.name} is the main adapter: {lacking}, got {list(main.lams)}")
+    for name, run in profile.adapters.items():
+        needed = {"mixed": "windows", "roles": "quarters"}.get(run.views)
+        if needed and not profile.settings("03_cache_features")[needed]:
+            raise ValueError(f"{name}: views: {run.views} needs `{needed}` of 03_cache_features")
     for name, cell in profile.cells.items():
         with at(f"cells: {name}"):
             if cell.prompts == "reversed":

@@ -130,6 +130,8 @@ class Entry(Section):
     @model_validator(mode="after")
     def _trained(self) -> Entry:
         _up_to(min(self.n_max), self.n_refs)
+        if "pool" in self.merge and "own" in self.slots:
+            raise ValueError("slots: expected shared or marked for merge: pool, got own")
         if "roles" in self.views and max(self.n_max) > (most := MOST_PROMPTS["roles"]):
             raise ValueError(f"n_max: expected at most {most} for views: roles, got {max(self.n_max)}")
         return self
