@@ -82,7 +82,7 @@ def test_maps_say_which_prompt_a_region_listened_to(here):
     names = run(first, instead=here)
     here = {old: new for old, new in here.items() if old in third}
     heard = run(third, **names, instead=here)["heard"]
-    assert heard.shape == (3, 8, 8) and torch.allclose(heard.sum(0), torch.ones(8, 8), atol=1e-5)
+    assert heard.shape == (3, 16, 16) and torch.allclose(heard.sum(0), torch.ones(16, 16), atol=1e-5)
     assert heard.std((1, 2)).min() > 1e-6  # not flat
 
 
@@ -108,7 +108,7 @@ def test_a_wheel_runs_the_same_code_in_any_folder(here, wheel, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(wheel / "ipa_lib/__init__.py"), str(tmp_path), "3", "8", "8"]
+    assert done.stdout.splitlines() == [str(wheel / "ipa_lib/__init__.py"), str(tmp_path), "3", "16", "16"]
     assert {"py.typed", "__init__.pyi"} <= {path.name for path in (wheel / "ipa_lib").iterdir()}
 
 

@@ -13,6 +13,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from ipa_lib import files
@@ -72,6 +73,21 @@ def test_ticking_prompts_draws_anew_and_none_is_text_alone(page):
     without = shown(page)
     page.lam.value = 0.5
     assert shown(page) == without
+
+
+def test_partial_prompts_are_shown_and_given_to_the_adapter(page, session):
+    whole, before, ticked = page.subject, shown(page), page.prompts.chosen
+    page.views.value = "window14"
+    assert page.prompts.chosen == ticked and shown(page) != before
+    part = page.subject
+    visible = (part.pictures != 128).any(-1).sum((1, 2))
+    assert (visible <= 24 * 24).all() and (visible > 12 * 24).all() and part.shown == "window14"
+    assert torch.allclose(part.embeds, session.embed(part.pictures), atol=1e-5) and part.truth is whole.truth
+    page.choose_person(1)
+    assert page.subject.shown == "window14"  # of the next person, too
+    page.views.value = "own"
+    page.choose_person(0)
+    assert page.subject is session.subject(session.people[0]) and shown(page) == before
 
 
 def test_more_prompts_than_slots_are_refused_in_a_sentence(page):

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -28,7 +28,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from ..data import identity_sets, picture_table
+from ..data import identity_sets, picture_table, windows
 from ..data.captions import EMPTY, caption, captions, resolve
 from ..data.celeba import load_picture, load_pictures
 from ..diffusion import features, sampling
@@ -78,6 +78,7 @@ class Subject:
     seen: np.ndarray  # [M,D]
     truth: np.ndarray | None = None  # uint8 [H,W,3]
     held_out: np.ndarray | None = None  # [K,D]
+    shown: str = "own"  # how much of the pictures is seen, see `Session.seen_through`
 
     def others(self, prompts: Sequence[int]) -> np.ndarray:
         """Embeddings [K,D] that a picture drawn from these prompts is judged against, of pictures with a face."""
@@ -167,6 +168,22 @@ class Session:
         """Own photographs, uint8 [M,H,W,3] of `models.picture_size`, as the `count`-th person of this kind."""
         return Subject(OWN + count, "your photographs", pictures, self.embed(pictures), ("",) * len(pictures),
                        caption({}), resolve({}), self.judges.identify(pictures))  # fmt: skip
+
+    def seen_through(self, subject: Subject, prompts: str) -> Subject:
+        """The same person where each picture is seen as the condition `prompts` shows it to an adapter.
+
+        prompts: "own", "window25" or "window14"; truth and held-out pictures stay whole.
+        """
+        if prompts == "own":
+            return subject
+        return self.once(("windows", subject, prompts), lambda: self._seen_through(subject, prompts))
+
+    def _seen_through(self, subject: Subject, prompts: str) -> Subject:
+        who = pd.DataFrame({"person": [subject.number]})
+        count, size = subject.pictures.shape[:2]
+        sides, *places = windows.prompt_windows(who, prompts, count, size)[0].T  # each [M]
+        shown = windows.visible(subject.pictures, sides, np.stack(places, 1))
+        return replace(subject, pictures=shown, embeds=self.embed(shown), shown=prompts)
 
     def thumbnail(self, person: int) -> np.ndarray:
         """The first picture of a person, uint8 [H,W,3]."""

@@ -37,6 +37,8 @@ LAMS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the strip
 WORDS = ("sample", "prompt", "leading", "attention", ".")
 FLAT = "All prompts count alike everywhere: the merge of this adapter is made so."
 BY_PLACE = ("concat", "gated")  # merges that can listen to different prompts in different places
+VIEWS = [("whole", "own"), ("25 %", "window25"), ("14 %", "window14")]  # what is seen of a prompt
+NARROW_BUTTONS = {"style": {"description_width": "initial", "button_width": "64px"}}
 NARROW = {"style": {"description_width": "initial"}, "layout": {"width": "150px"}}
 PLOT_WIDTH = 840  # pixels, of `table_browser.INCHES` at 100 dpi
 DROP_FIELD = """<div class="ipa-drop" ondragover="event.preventDefault()" ondrop="event.preventDefault();
@@ -121,12 +123,14 @@ class Page:
         self.caption = ipywidgets.Text(description="caption", continuous_update=False, layout={"width": "98%"})
         self.attributes = {name: ipywidgets.ToggleButton(description=words, layout={"width": "auto", "height": "26px"})
                            for name, words in (HAIR | LOOKS | STATES).items()}  # fmt: skip
+        self.views = ipywidgets.ToggleButtons(options=VIEWS, description="shown", **NARROW_BUTTONS)
         self.prompts, self.people = Thumbnails(self._ticked, 72), Thumbnails(self.choose_person, 56, single=True)
         people = self.session.people
         self.people.show([self.session.thumbnail(person) for person in people], [""] * len(people), [0])
 
     def _listen_to_controls(self) -> None:
         self.adapter.observe(self._other_adapter, "value")
+        self.views.observe(self._other_view, "value")
         for control in (self.lam, self.w, self.steps, self.seed, self.adapter, self.caption):
             control.observe(self.redraw, "value")
         for one in self.attributes.values():
@@ -138,16 +142,27 @@ class Page:
 
     def show_subject(self, subject: Subject) -> None:
         """Other pictures to tick, and what is drawn of them."""
-        self.subject = subject
+        self.whole = subject
         self.holding = True
-        labels = [f"{i + 1} {mark}" for i, mark in enumerate(subject.marks)]
-        self.prompts.show(subject.pictures, labels, range(min(self.n_max, len(subject.pictures))))
+        self._show_prompts(range(min(self.n_max, len(subject.pictures))))
         for name, button in self.attributes.items():
             button.value = subject.attributes[name] != (name in MENTIONED_WHEN_FALSE)
         self.caption.value = subject.caption
         self.truth.value = png(BLANK if subject.truth is None else subject.truth, 128)
         self.truth_says.value = of_truth(subject, self.session.score_of_truth(subject))
         self.holding = False
+        for clear in self.others:
+            clear()
+        self.redraw()
+
+    def _show_prompts(self, ticked: Sequence[int]) -> None:
+        """The pictures to tick, as much of them as an adapter is shown."""
+        self.subject = self.session.seen_through(self.whole, self.views.value)
+        labels = [f"{i + 1} {mark}" for i, mark in enumerate(self.subject.marks)]
+        self.prompts.show(self.subject.pictures, labels, ticked)
+
+    def _other_view(self, _) -> None:
+        self._show_prompts(self.prompts.chosen)
         for clear in self.others:
             clear()
         self.redraw()
@@ -209,7 +224,7 @@ class Page:
         self.strip, self.save_button = image(), button("save as a figure", lambda _: self.save_kept(), width="140px")
         self.kept_box = ipywidgets.VBox([self.strip, self.save_button], layout={"display": "none"})
         return [
-            heading("Person"), self.people, heading("Prompts: none is text alone"), self.prompts,
+            heading("Person"), self.people, heading("Prompts: none is text alone"), self.views, self.prompts,
             self.caption, row(*self.attributes.values()),
             row(self.lam, self.w, self.steps, self.seed, self.adapter, align_items="center"),
             row(column(self.truth, self.truth_says), *samples, margin="8px 0 0 0"),
@@ -503,8 +518,9 @@ def parameters(wish: Wish, sample: int) -> dict[str, object]:
     """Parameters that a picture of a wish was made with."""
     made = wish.rows[sample]
     return {"person": wish.subject.name, "adapter": wish.adapter, "n_refs": len(made.prompts),
-            "prompts": " ".join(str(one + 1) for one in made.prompts), "caption": wish.caption, "lam": made.lam,
-            "guidance": wish.w, "steps": wish.steps, "seed": wish.seed, "sample": made.sample + 1}  # fmt: skip
+            "shown": wish.subject.shown, "prompts": " ".join(str(one + 1) for one in made.prompts),
+            "caption": wish.caption, "lam": made.lam, "guidance": wish.w,
+            "steps": wish.steps, "seed": wish.seed, "sample": made.sample + 1}  # fmt: skip
 
 
 def number(score: float) -> str:

@@ -62,8 +62,8 @@ def usual(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if missing := [name for name in ("prompts", "guidance") if name not in rows]:
         raise ValueError(f"table: there is no column {missing[0]!r}; `make report` writes the table anew")
-    if "views" not in rows:  # tables of before there was a choice
-        rows = rows.assign(views="whole")
+    known = rows["views"].astype(object).fillna("whole") if "views" in rows else "whole"  # older adapters do not say
+    rows = rows.assign(views=known)
     w = rows["guidance"].dropna()
     plain = rows["prompts"].isna() | rows["prompts"].isin(["own", "other"])
     return rows[plain & (rows["guidance"].isna() | rows["guidance"].eq(w.iloc[0] if len(w) else np.nan))]
