@@ -68,13 +68,13 @@ def read_celeba(root: str | Path) -> pd.DataFrame:
     """
     root = Path(root)
     table = read_annotations(root)
-    folder, found = _pictures_on_disk(root)
-    here = table["file"].isin(found)
+    folder, on_disk = _pictures_on_disk(root)
+    here = table["file"].isin(on_disk)
     if not here.any():
         raise FileNotFoundError(f"{folder}: none of the {len(table)} annotated pictures is here")
     pictures = table[here].sort_values("file", ignore_index=True)
     pictures.insert(1, "path", [os.path.join(folder, file) for file in pictures["file"]])
-    pictures.attrs = {"missing": int((~here).sum()), "unlisted": len(found) - int(here.sum())}
+    pictures.attrs = {"missing": int((~here).sum()), "unlisted": len(on_disk) - int(here.sum())}
     return pictures
 
 
@@ -189,8 +189,8 @@ def _unpacked(archive: str, path: str | Path) -> bytes:
 
 
 def _opened(archive: str) -> ZipFile:
-    found = os.stat(archive)
-    return _open_once(archive, found.st_mtime_ns, found.st_size, os.getpid())
+    status = os.stat(archive)
+    return _open_once(archive, status.st_mtime_ns, status.st_size, os.getpid())
 
 
 @lru_cache(ARCHIVES)

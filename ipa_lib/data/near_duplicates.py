@@ -40,8 +40,8 @@ def find(pictures: pd.DataFrame, limit: int = 8, limit_across: int = 2) -> pd.Da
         if not 0 <= value <= BITS:
             raise ValueError(f"{name} = {value}; 0 to {BITS} bits was expected")
     people = pd.factorize(pictures["person"])[0]
-    found = list(_close_pairs(hashes(pictures["path"]), people, limit, limit_across))
-    first, second, distance = np.concatenate([np.empty((3, 0), int), *found], axis=1)  # [3, P]
+    parts = list(_close_pairs(hashes(pictures["path"]), people, limit, limit_across))
+    first, second, distance = np.concatenate([np.empty((3, 0), int), *parts], axis=1)  # [3, P]
     same = people[first] == people[second]
     return pd.DataFrame({"first": first, "second": second, "distance": distance, "same_person": same})
 

@@ -924,13 +924,13 @@ def _check(**limits: tuple[int, int]) -> None:
 def _finished(root: Path, stamp: dict, code: str) -> bool:
     path = root / STAMP
     if not path.exists():
-        if root.exists() and any(not found.name.startswith(".") for found in root.iterdir()):
+        if root.exists() and any(not file.name.startswith(".") for file in root.iterdir()):
             raise ValueError(f"{root} holds files but no {STAMP}: expected a new or empty folder")
         return False
-    found = json.loads(path.read_text())
-    finished, drawn_by = found.pop("finished", False), found.pop("code", "")
-    if found != stamp:
-        raise ValueError(f"{path} says {found}, expected {stamp}: choose another folder or remove this one")
+    made = json.loads(path.read_text())
+    finished, drawn_by = made.pop("finished", False), made.pop("code", "")
+    if made != stamp:
+        raise ValueError(f"{path} says {made}, expected {stamp}: choose another folder or remove this one")
     return finished and drawn_by == code
 
 

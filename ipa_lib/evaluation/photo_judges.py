@@ -84,8 +84,8 @@ def load_callable(name: str, folder: Path) -> Callable:
     where, _, attribute = name.rpartition(":")
     try:
         module = _import_file(folder / where) if where.endswith(".py") else importlib.import_module(where)
-        found = getattr(module, attribute)
-        return found() if isinstance(found, type) else found
+        network = getattr(module, attribute)
+        return network() if isinstance(network, type) else network
     except Exception as error:  # of any kind: it is code of the user's
         cause = f"{type(error).__name__}: {first_line(error)}"
         raise ValueError(f"{name}: a function that can be imported was expected ({cause})") from None
@@ -131,10 +131,10 @@ class OnnxIdentity:
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """float32 [S,D] unit vectors of uint8 pictures [S,H,W,3]; NaN for those without a face."""
         points, size = self._points(pictures), 1 if self.session.get_inputs()[0].shape[0] == 1 else BATCH
-        found = np.flatnonzero(np.isfinite(points).all((1, 2)))
+        with_points = np.flatnonzero(np.isfinite(points).all((1, 2)))
         embeds = np.full((len(pictures), self.width), np.nan, np.float32)
-        for start in range(0, len(found), size):
-            rows = found[start:start + size]
+        for start in range(0, len(with_points), size):
+            rows = with_points[start:start + size]
             embeds[rows] = self._run(self._faces(pictures[rows], points[rows]))
         return embeds / np.linalg.norm(embeds, axis=1, keepdims=True)
 
@@ -175,10 +175,10 @@ def _open_onnx(file: Path):
 
 
 def _of_channels(name: str, values: Sequence[float]) -> torch.Tensor:
-    found = torch.as_tensor(np.asarray(values, dtype=np.float32))
-    if found.shape != (3,) or not found.isfinite().all() or name == "std" and not found.all():
+    channels = torch.as_tensor(np.asarray(values, dtype=np.float32))
+    if channels.shape != (3,) or not channels.isfinite().all() or name == "std" and not channels.all():
         raise ValueError(f"{name}: three numbers were expected, of red, green and blue in 0 to 1, got {values}")
-    return found[:, None, None]
+    return channels[:, None, None]
 
 
 # ---------------------------------------------------------------- features of FID and KID, classes of IS
@@ -204,7 +204,7 @@ def look(network: Callable, pictures: np.ndarray, device: torch.device | str = "
     """(features [S,F], class logits [S,K] or None) of uint8 pictures [S,H,W,3], a batch at a time."""
     batches = torch.as_tensor(pictures).permute(0, 3, 1, 2).split(BATCH)
     seen = [network(batch.contiguous().to(device)) for batch in batches]
-    pairs = [found if isinstance(found, (tuple, list)) else (found, None) for found in seen]
+    pairs = [one if isinstance(one, (tuple, list)) else (one, None) for one in seen]
     features, classes = zip(*pairs, strict=True)
     logits = None if classes[0] is None else as_logits(torch.cat(classes).float().cpu().numpy())
     return torch.cat(features).float().cpu().numpy(), logits

@@ -355,8 +355,8 @@ def likeness(embed: np.ndarray, held_out: np.ndarray) -> float:
 
 def by_layer(records: Sequence[attention_maps.Record]) -> dict[str, Tensor]:
     """[N,h,w] of the conditional half of one picture for each layer, and for all of them."""
-    found = {EVERYWHERE: attention_maps.average(records)[-1]}
-    return found | {one.layer: attention_maps.average([one])[-1] for one in records}
+    shares = {EVERYWHERE: attention_maps.average(records)[-1]}
+    return shares | {one.layer: attention_maps.average([one])[-1] for one in records}
 
 
 def read_photographs(files: Mapping[str, bytes], size: int) -> tuple[np.ndarray, list[str]]:

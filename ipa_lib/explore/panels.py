@@ -182,10 +182,10 @@ class Runner:
     def stop(self, kind: str | None = None) -> bool:
         """End the stream of a kind, or all, between two steps; was there one?"""
         kinds = list(self.running) if kind is None else [kind] * (kind in self.running)
-        found = [self.running.pop(one) for one in kinds]
-        for _, stream in found:
+        stopped = [self.running.pop(one) for one in kinds]
+        for _, stream in stopped:
             stream.close()  # now, and not when its task is heard of next
-        return any([task.cancel() for task, _ in found])
+        return any([task.cancel() for task, _ in stopped])
 
     async def _follow(self, stream: Generator[None, None, None]) -> None:
         with self.reporting(stream):

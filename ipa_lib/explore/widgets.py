@@ -412,26 +412,26 @@ class Photographs:
 class Results:
     """The tidy table: rows chosen by filters, a figure whose points can be clicked, and what lies behind a row."""
 
-    def __init__(self, found: Table):
-        self.found = found
+    def __init__(self, table: Table):
+        self.table = table
         self.figure, self.samples, self.details, self.dots = image(), image(), ipywidgets.HTML(), []
         self.plot = ipywidgets.Box([self.figure], layout={"width": f"{PLOT_WIDTH}px", "flex": "none"})
         self.plot.add_class("ipa-plot")
         self.list = ipywidgets.Select(rows=8, layout={"width": "98%"}).add_class("ipa-rows")
         self._choices()
-        says, head = sentence(found.missing, wrong=True), f'<pre class="ipa-head">{table_browser.HEAD}</pre>'
+        says, head = sentence(table.missing, wrong=True), f'<pre class="ipa-head">{table_browser.HEAD}</pre>'
         parts = [ipywidgets.HTML(says), row(*self.filters.values()), row(self.metric, self.over), self.plot,
                  ipywidgets.HTML(head), self.list, self.details, self.samples]  # fmt: skip
         self.panel = Panel(parts, lambda: None, lambda: self.figure.value)
         self.update()
 
     def _choices(self) -> None:
-        found = self.found
-        self.filters = {name: choice(name, table_browser.values(found.rows, name)) for name in table_browser.FILTERS}
-        metrics = [(name, key) for key, name in table_browser.METRICS.items() if key in set(found.rows["metric"])]
+        table = self.table
+        self.filters = {name: choice(name, table_browser.values(table.rows, name)) for name in table_browser.FILTERS}
+        metrics = [(name, key) for key, name in table_browser.METRICS.items() if key in set(table.rows["metric"])]
         self.metric = ipywidgets.Dropdown(options=metrics, description="metric", **NARROW)
         self.over = ipywidgets.Dropdown(options=[("λ", "lam"), ("N", "n_refs")], description="over", **NARROW)
-        for name, value in table_browser.usual_filters(found.rows).items():
+        for name, value in table_browser.usual_filters(table.rows).items():
             self.filters[name].value = value
         for control in (*self.filters.values(), self.metric, self.over):
             control.observe(self.update, "value")
@@ -440,8 +440,8 @@ class Results:
     def update(self, _=None) -> None:
         """The rows that the filters leave, as a figure and as a list."""
         wanted = {name: control.value for name, control in self.filters.items() if control.value is not None}
-        self.rows = table_browser.chosen(self.found.rows, self.metric.value, wanted)
-        figure = table_browser.figure(self.found.rows, self.rows, self.metric.value, self.over.value)
+        self.rows = table_browser.chosen(self.table.rows, self.metric.value, wanted)
+        figure = table_browser.figure(self.table.rows, self.rows, self.metric.value, self.over.value)
         self.figure.value = figure_png(figure, dpi=figure.dpi)
         places = table_browser.places(figure, self.rows, self.over.value)
         self.dots = [self._dot(i, *place) for i, place in enumerate(places)]
@@ -466,9 +466,9 @@ class Results:
         for i, dot in enumerate(self.dots):
             (dot.add_class if i == number else dot.remove_class)("ipa-on")
         said = [f"<b>{html.escape(table_browser.line(chosen))}</b>"]
-        said += [f"{what} <code>{html.escape(path)}</code>" for what, path in table_browser.behind(self.found, chosen)]
+        said += [f"{what} <code>{html.escape(path)}</code>" for what, path in table_browser.behind(self.table, chosen)]
         try:
-            shown, labels = table_browser.samples(self.found, chosen)
+            shown, labels = table_browser.samples(self.table, chosen)
             self.samples.value, self.samples.layout.display = figure_png(grids.strip(shown, labels, columns=8)), ""
         except explorer.EXPECTED as error:
             said.append(sentence(str(error), wrong=True))

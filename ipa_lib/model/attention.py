@@ -213,8 +213,8 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[st
     if lam.keys() == set(layers):
         return cast(dict[str, Lam], dict(lam))
     parts = blocks(tuple(layers))
-    found: dict[str, Lam] = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group
-                             for name in names}  # fmt: skip
+    lams: dict[str, Lam] = {name: 0.0 for of_part in parts.values() for group in of_part.values() for names in group
+                            for name in names}  # fmt: skip
     for part, of_part in lam.items():
         known = look_up("lam", part, parts)
         for block, values in (of_part if isinstance(of_part, Mapping) else dict.fromkeys(known, of_part)).items():
@@ -222,8 +222,8 @@ def by_layer(lam: Mapping[str, Lam | list[Lam] | Mapping], layers: Collection[st
             each = values if isinstance(values, list | tuple) else [values] * len(attentions)
             if len(each := each * len(attentions) if len(each) == 1 else each) != len(attentions):
                 raise ValueError(f"lam: {part}.{block} has {len(attentions)} attentions, got {len(each)} values")
-            found |= {name: value for names, value in zip(attentions, each, strict=True) for name in names}
-    return found
+            lams |= {name: value for names, value in zip(attentions, each, strict=True) for name in names}
+    return lams
 
 
 @cache  # every layer asks at every step

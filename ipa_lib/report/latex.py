@@ -106,8 +106,8 @@ def texts(row: Mapping) -> dict[str, str]:
     value, low, high = (rounded(x * SCALES.get(unit, 1), digits) for x in three)
     if not np.isfinite(three[1]):
         return {"": value}
-    found = {"": value, "low": low, "high": high, "interval": f"[{low};~{high}]"}
-    return found | ({"verdict": words("ru")[verdict(row)]} if row["against"] else {})
+    forms = {"": value, "low": low, "high": high, "interval": f"[{low};~{high}]"}
+    return forms | ({"verdict": words("ru")[verdict(row)]} if row["against"] else {})
 
 
 def verdict(row: Mapping) -> str:
@@ -208,26 +208,26 @@ def claims(results: Results, tables: Mapping[str, pd.DataFrame]) -> dict[str, st
 def _merge_claims(frame: pd.DataFrame) -> dict[str, str]:
     rows = measured(frame, "difference", prompts="own").to_dict("records")
     labels = [(verdict(row), merge_name(row["merge"])) for row in rows]
-    found = {name: ", ".join(label for verdict_, label in labels if verdict_ == name)
+    texts = {name: ", ".join(label for verdict_, label in labels if verdict_ == name)
              for name in ("higher", "lower", "same")}  # fmt: skip
-    found |= {f"{row['merge']}/like_mean": "mean" for row in rows if round(row["low"], 3) == 0 == round(row["high"], 3)}
-    found["occluded"] = "occluded" if (frame["prompts"] != "own").any() else ""
-    return {f"merges/{name}": text for name, text in found.items() if text}
+    texts |= {f"{row['merge']}/like_mean": "mean" for row in rows if round(row["low"], 3) == 0 == round(row["high"], 3)}
+    texts["occluded"] = "occluded" if (frame["prompts"] != "own").any() else ""
+    return {f"merges/{name}": text for name, text in texts.items() if text}
 
 
 def _seconds(frame: pd.DataFrame) -> dict[str, str]:
     one, each = (measured(frame, measure)["value"] for measure in SECONDS)
     complete = len(each) and len(each) == frame["n_refs"].nunique()
-    found = {"random": one.max() if len(one) else None, "fixed": each.sum() if complete else None}
-    return {f"each_n/seconds_{name}": plain(round(x)) for name, x in found.items() if x is not None}
+    seconds = {"random": one.max() if len(one) else None, "fixed": each.sum() if complete else None}
+    return {f"each_n/seconds_{name}": plain(round(x)) for name, x in seconds.items() if x is not None}
 
 
 def _read_out_claims(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     frame = measured(tables["read_outs"], "identity", read_out="linear")
     main = measured(tables["cells"], "identity", role="main", lam=1).set_index("n_refs")["high"]
     above = [n for n, low in zip(frame["n_refs"], frame["low"], strict=True) if low > main.get(n, math.inf)]
-    found = {f"read_outs/n{n}/above": "linear" for n in above}
-    return found | ({"read_outs/people": plain(frame["count"].max())} if len(frame) else {})
+    texts = {f"read_outs/n{n}/above": "linear" for n in above}
+    return texts | ({"read_outs/people": plain(frame["count"].max())} if len(frame) else {})
 
 
 def _fitted_claims(frame: pd.DataFrame) -> dict[str, str]:
@@ -235,10 +235,10 @@ def _fitted_claims(frame: pd.DataFrame) -> dict[str, str]:
     if rows.empty:
         return {}
     start, end, most = (rows.loc[place] for place in (("few", "start"), ("few", "end"), ("most", "end")))
-    found = {"steps": plain(end["step"]), "most": plain(most["token_count"])}
-    found |= {"above": "fitted"} if end["low"] > start["high"] else {}
-    found |= {"same": "fitted"} if most["low"] <= end["value"] <= most["high"] else {}
-    return {f"fitted/{name}": text for name, text in found.items()}
+    texts = {"steps": plain(end["step"]), "most": plain(most["token_count"])}
+    texts |= {"above": "fitted"} if end["low"] > start["high"] else {}
+    texts |= {"same": "fitted"} if most["low"] <= end["value"] <= most["high"] else {}
+    return {f"fitted/{name}": text for name, text in texts.items()}
 
 
 def start_settings(start: str, pretraining: Mapping[str, Mapping]) -> dict[str, str]:
@@ -288,12 +288,12 @@ def _finished(profile: str) -> Path | None:
 def named_in(text: str) -> set[str]:
     """The keys that the source of the paper names."""
     text = re.sub(r"(?<!\\)%.*", "", text)
-    found = set(re.findall(r"\\(?:result|ifresult)\{([^#}]+)\}", text))
+    keys = set(re.findall(r"\\(?:result|ifresult)\{([^#}]+)\}", text))
     for key in re.findall(r"\\valued\{([^#}]+)\}", text):
-        found |= {key, f"{key}/interval"}
+        keys |= {key, f"{key}/interval"}
     for key in re.findall(r"\\englishvalued\{([^#}]+)\}", text):
-        found |= {f"{key}/en", f"{key}/interval/en"}
-    return found | {f"{name}/runs" for name in re.findall(r"\\byruns\{([^#}]+)\}", text)}
+        keys |= {f"{key}/en", f"{key}/interval/en"}
+    return keys | {f"{name}/runs" for name in re.findall(r"\\byruns\{([^#}]+)\}", text)}
 
 
 def write_numbers(values: Mapping[str, str], source: str | Path, path: str | Path) -> Path:

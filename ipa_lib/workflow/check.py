@@ -337,14 +337,14 @@ def _there(path: Path) -> Path:
 def main(arguments: list[str]) -> int:
     """Prints the findings; 0 if nothing is missing."""
     try:
-        found = []
+        verdicts = []
         for finding in check(load_profile(*arguments)):
             print(finding)
-            found.append(finding.good)
+            verdicts.append(finding.good)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0 if all(found) else 1
+    return 0 if all(verdicts) else 1
 
 
 if __name__ == "__main__":
