@@ -182,7 +182,7 @@ CASES = [
     ("no model index", a_base(lambda made: None, "model_index.json"), "base: no model_index.json here, a Stable Diffusion folder was expected"),
     ("no weights of the U-Net", a_base(lambda made: None, "unet/diffusion_pytorch_model.safetensors"), "base: Error no file named diffusion_pytorch_model.safetensors found in directory"),
     ("weights cut off", a_base(lambda made: made[:5000], "unet/diffusion_pytorch_model.safetensors"), "base: Unable to load weights from checkpoint file for "),
-    ("weights of another U-Net", a_base(rewritten(block_out_channels=[40, 80, 96]), "unet/config.json"), "base: Cannot load  because down_blocks.2.attentions.0.norm.bias expected shape torch.Size([96])"),
+    ("weights of another U-Net", a_base(rewritten(block_out_channels=[40, 80, 96]), "unet/config.json"), "base: Cannot load  because conv_in.bias expected shape torch.Size([40])"),
     ("no JSON in a config", a_base(lambda made: b"{", "unet/config.json"), "unet/config.json' is not a valid JSON file"),
     ("another prediction", a_base(rewritten(prediction_type="sample"), "scheduler/scheduler_config.json"), "base: prediction_type sample; epsilon or v_prediction was expected"),
     ("a size that does not fit", a_base(None, None, size=60), "size: 60 pixels; "),

@@ -72,13 +72,18 @@ def test_it_ends_with_the_paper(smoke):
 def test_the_table_is_tidy_and_complete(table):
     assert list(table.columns) == list(scoring.TABLE_COLUMNS)
     assert set(table.metric) == {"identity", "top1", "text", "copying", "fid", "kid", "is"}
-    assert set(table.adapter) == {"mean-own-n2r-s0", "mean-own-shown-n2r-s0", "real", "reconstruction", "other"}
+    assert set(table.adapter) == {"mean-own-n2r-s0", "mean-own-shown-n2r-s0", "pool-marked-mixed-n2r-s0", "real",
+                                  "reconstruction", "other"}
     main = table[table.adapter == "mean-own-n2r-s0"]
     cells = main[main.cell.isin(["n1", "n2"])].groupby(["n_refs", "lam"]).size()
     assert cells.index.tolist() == [(1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0)] and cells.nunique() == 1
     more = main.drop_duplicates("cell").set_index("cell")
     assert more.prompts.to_dict() == {"n1": "own", "n2": "own", "n2-occluded0": "occluded0", "n2-w1": "own",
-                                      "n2-occluded100": "occluded100", "n2-reversed": "reversed"}
+                                      "n2-occluded100": "occluded100", "n2-reversed": "reversed",
+                                      "n2-foreign1": "foreign1"}
+    partial = table[table.prompts.isin(["window14", "complementary", "redundant"])]
+    assert set(partial.adapter) == {"pool-marked-mixed-n2r-s0"} and set(partial.views) == {"mixed"}
+    assert "copying" not in set(partial.metric)  # what is left of a prompt is nobody's picture
     assert more.guidance["n2-w1"] == 1 != more.guidance["n2"]
     assert (table.low <= table.high).all() and table["count"].gt(0).all() and table.judge.notna().all()
 
